@@ -1,0 +1,57 @@
+"""Command-line flags made from the settings model, so that every setting has one and none is written twice."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from trainer import settings_file
+from trainer.settings import GROUPS, TrainingSettings, info
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """One flag a setting, in the settings' groups, e.g. `--learning-rate`, `--flip` / `--no-flip`, `--preview PROMPT`."""
+    groups = {title: parser.add_argument_group(title) for title in GROUPS}
+    for name, field in TrainingSettings.model_fields.items():
+        about = info(name)
+        flag, help_text = "--" + name.replace("_", "-"), about.help.replace("%", "%%")
+        group = groups[about.group]
+        if name == "previews":
+            group.add_argument("--preview", dest=name, action="append", metavar="PROMPT", help="A prompt to draw while training; may be given several times.")
+        elif field.annotation is bool:
+            group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=help_text)
+        else:
+            group.add_argument(flag, dest=name, metavar=_metavar(name, about.unit), help=f"{help_text} ({_default(field.default)})")
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that stand on the command line, as raw values for `settings_file.check`."""
+    out: dict[str, Any] = {}
+    for name in TrainingSettings.model_fields:
+        value = getattr(arguments, name, None)
+        if value is None:
+            continue
+        if name == "previews":
+            value = [{"prompt": prompt} for prompt in value]
+        elif name == "targets":
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        elif name == "max_tokens" and value.isdigit():
+            value = int(value)
+        out[name] = value
+    return out
+
+
+def _metavar(name: str, unit: str) -> str:
+    options = settings_file.choices(TrainingSettings, name)
+    if options and name == "targets":
+        return ",".join(options)
+    if options:
+        return "{" + ",".join(map(str, options)) + "}"
+    return unit.upper() if unit else ("PATH" if "folder" in name or isinstance(TrainingSettings.model_fields[name].default, Path) else "VALUE")
+
+
+def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return "default: " + ",".join(map(str, value))
+    return "default: none" if value in (None, "", Path()) else f"default: {value}"

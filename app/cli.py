@@ -1,0 +1,139 @@
+"""The command line: lora-atelier train | worker | demo | inspect | --version."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import resources
+from app import arguments
+from app.progress import Progress
+from app.worker_process import WorkerProcess
+from trainer import __version__, lora_file, presets, run_folder, settings_file
+from trainer.errors import AtelierError, ConfigError
+from trainer.events import Stop
+from trainer.run_folder import RunFolder
+
+WINDOW_LATER = """LoRA Atelier's window comes with a later version. These work now:
+    lora-atelier demo                                        trains the demo character in a few minutes
+    lora-atelier train --preset character --data FOLDER      trains your own pictures
+    lora-atelier --help                                      shows everything"""
+
+
+def main(words: list[str]) -> int:
+    """Runs a sub-command; returns the exit code: 0, 1 after an error told in a sentence, 130 after Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(words)
+    if options.command is None:
+        print(WINDOW_LATER)
+        return 0
+    try:
+        return int(options.run(options))
+    except AtelierError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lora-atelier", description="Trains Stable Diffusion LoRAs.")
+    parser.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    train = commands.add_parser(
+        "train", help="train a LoRA", description="Trains a LoRA from a run file, or from a preset and flags. A run folder is resumed. Flags win over the file, the file over the preset."
+    )
+    train.add_argument("run_file", nargs="?", type=Path, metavar="RUN.toml | RUN_FOLDER", help="settings of a new run, or the folder of a run to resume")
+    train.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
+    arguments.add_settings(train)
+    train.set_defaults(run=_train)
+    demo = commands.add_parser("demo", help="train the demo on the model that ships with the app", description="Trains the demo character (or style) in a few minutes.")
+    demo.add_argument("what", nargs="?", choices=("character", "style"), default="character")
+    demo.add_argument("--runs-folder", default="runs", help="where the run folder is made")
+    demo.set_defaults(run=_demo)
+    inspect = commands.add_parser("inspect", help="show what a LoRA file holds", description="Shows base, rank, alpha, trigger words, settings and hashes.")
+    inspect.add_argument("file", type=Path, metavar="FILE.safetensors")
+    inspect.set_defaults(run=_inspect)
+    worker = commands.add_parser("worker", help="train a run folder, speaking JSON lines on stdin and stdout", description="For programs: events on stdout, commands on stdin.")
+    worker.add_argument("folder", type=Path, metavar="RUN_FOLDER")
+    worker.set_defaults(run=_worker)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    path: Path | None = options.run_file
+    given = arguments.given(options)
+    if path is not None and path.is_dir():
+        if given or options.preset:
+            raise ConfigError("", f"{path} is a run folder; it is resumed with its own settings. To change them, start a new run from {path / 'run.toml'}.")
+        return _follow(RunFolder(path.absolute()))
+    values: dict[str, Any] = dict(presets.load(options.preset).values) if options.preset else {}
+    if path is not None:
+        values |= settings_file.read_dict(path)
+    if path is None and not options.preset and not given:
+        raise ConfigError("", "Nothing to train. Give a run file, or --data FOLDER with --preset style, character or object.")
+    values |= given
+    settings = settings_file.from_dict(values, where=path.name if path else "the command line")
+    return _follow(run_folder.create(settings))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    path = resources.path("demo", f"{options.what}.toml")
+    values = settings_file.read_dict(path) | {"runs_folder": options.runs_folder}
+    return _follow(run_folder.create(settings_file.from_dict(values, where=path.name)))
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    description = lora_file.describe(options.file)
+    print(description.title)
+    for heading, rows in description.rows.items():
+        print(f"\n{heading}")
+        for name, value in rows:
+            print(f"  {name:<22} {value}")
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from trainer.worker import main as work
+
+    return work(options.folder)
+
+
+def _follow(folder: RunFolder) -> int:
+    """Trains in a worker process and shows its progress; Ctrl-C once stops and keeps, twice ends at once."""
+    folder.settings()  # a run folder without readable settings is told before anything starts
+    print(f"Run folder: {folder.path}", flush=True)
+    worker, progress, stopping = WorkerProcess(folder), Progress(folder.path), False
+    events = worker.events()
+    while True:
+        try:
+            event = next(events, None)
+            if event is None:
+                break
+            progress.show(event)
+        except KeyboardInterrupt:
+            if stopping:
+                worker.kill()
+                raise
+            stopping = True
+            worker.tell(Stop(export=True))
+            print("\nStopping after this step; the LoRA is kept. Ctrl-C again ends at once.", file=sys.stderr)
+            events = worker.events()
+    progress.close()
+    outcome = worker.outcome
+    if not outcome.was_successful:
+        print(f"Error: {outcome.sentence()}", file=sys.stderr)
+        if outcome.failed is None and (tail := outcome.log_tail()):
+            print(f"The end of {folder.log_path}:\n{tail}", file=sys.stderr)
+        return 1
+    print(outcome.sentence())
+    if progress.previews:
+        print(f"Previews: {folder.samples}")
+    if progress.exported is not None:
+        print(f"LoRA file: {folder.path / progress.exported.path}")
+    return 0

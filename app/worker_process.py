@@ -1,0 +1,113 @@
+"""The worker as a child process, for the window and the command line alike: how it starts and how it ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.events import Command, Event, Failed, Finished, ProtocolError, decode, encode
+from trainer.run_folder import RunFolder
+
+LOG_LINES = 12
+
+
+def command_for(folder: Path, wrapper: tuple[str, ...] = ()) -> list[str]:
+    """The words that start the worker: this Python (or the frozen app itself), or a wrapper such as `ssh box lora-atelier`."""
+    if wrapper:
+        return [*wrapper, "worker", str(folder)]
+    start = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "app"]
+    return [*start, "worker", str(folder)]
+
+
+@dataclass
+class Outcome:
+    """How a worker ended. Testable without a process: feed it events and an exit code."""
+
+    folder: RunFolder
+    finished: Finished | None = None
+    failed: Failed | None = None
+    returncode: int | None = None
+    garbage: list[str] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """Remembers the last word."""
+        if isinstance(event, Finished):
+            self.finished = event
+        elif isinstance(event, Failed):
+            self.failed = event
+
+    @property
+    def was_successful(self) -> bool:
+        """Whether the run ended as it should."""
+        return self.finished is not None and self.failed is None
+
+    def sentence(self) -> str:
+        """What happened, and what to do."""
+        if self.failed is not None:
+            return self.failed.message
+        if self.finished is not None:
+            return "The run is complete." if self.finished.completed else f"The run was stopped at step {self.finished.step} and kept."
+        steps = self.folder.checkpoints()
+        way_on = f'Resume it from step {steps[-1]} with: lora-atelier train "{self.folder.path}"' if steps else "Start it again."
+        return f"The worker {self._end()} before the run was finished. {way_on}"
+
+    def log_tail(self) -> str:
+        """The end of the log, for a crash."""
+        try:
+            text = self.folder.log_path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-LOG_LINES:])
+
+    def _end(self) -> str:
+        code = self.returncode
+        if code is None:
+            return "could not be started"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            hint = " (often the system ran out of memory)" if name == "SIGKILL" else ""
+            return f"was ended by {name}{hint}"
+        return f"ended with status {code}"
+
+
+class WorkerProcess:
+    """A running worker: an iterator over its events, and a way to tell it something."""
+
+    def __init__(self, folder: RunFolder, wrapper: tuple[str, ...] = ()) -> None:
+        self.outcome = Outcome(folder)
+        # Its own session: Ctrl-C in the terminal is for us; the worker is asked to stop by a message.
+        self._process = subprocess.Popen(
+            command_for(folder.path, wrapper), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, encoding="utf-8", errors="replace", start_new_session=True,
+        )  # fmt: skip
+
+    def events(self) -> Iterator[Event]:
+        """The events as they come in, until the worker ends; afterwards `outcome` is complete."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                event = decode(line)
+            except ProtocolError as error:
+                self.outcome.garbage.append(str(error))
+                continue
+            if isinstance(event, Event):
+                self.outcome.take(event)
+                yield event
+        self.outcome.returncode = self._process.wait()
+
+    def tell(self, command: Command) -> None:
+        """Sends a command; a worker that has just ended does not mind."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(encode(command) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return
+
+    def kill(self) -> None:
+        """Ends the worker at once; what was saved stays."""
+        self._process.kill()

@@ -1,0 +1,114 @@
+"""The order in which pictures are seen: seeded, by bucket, resumable. Batch n is the same on any machine.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+
+from trainer import buckets, captions
+from trainer.dataset import DataSet, Picture
+from trainer.pixels import Fit
+from trainer.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture as it is trained: how it is scaled and cropped, the texts it may be shown with, its weight in the loss."""
+
+    picture: Picture
+    fit: Fit
+    texts: tuple[str, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class View:
+    """An entry as it is seen once."""
+
+    entry: Entry
+    text: str
+    mirrored: bool
+
+
+def entries_of(data: DataSet, settings: TrainingSettings, *, weight: float = 1.0, trigger: bool = True) -> list[Entry]:
+    """The data set's pictures as entries; regularisation and validation sets pass their own weight."""
+    rules = buckets.Rules(
+        settings.resolution, settings.bucket_step, settings.bucket_min, settings.bucket_max, settings.upscale, settings.buckets
+    )
+    seen_as = settings if trigger else settings.model_copy(update={"trigger": ""})
+    out = []
+    for picture in data.pictures:
+        fit = buckets.fit(picture.width_px, picture.height_px, rules)
+        texts = captions.variants(picture.caption, seen_as, str(settings.seed))
+        out.append(Entry(picture, fit, tuple(texts), weight))
+    return out
+
+
+class Batches:
+    """An endless stream of batches of views, every batch from one bucket.
+
+    Attributes:
+        per_epoch: batches in a pass over all pictures, the same in every epoch.
+    """
+
+    def __init__(self, training: list[Entry], regularization: list[Entry], settings: TrainingSettings) -> None:
+        self._settings = settings
+        views = sum(e.picture.repeats for e in training)
+        prior = sum(e.picture.repeats for e in regularization)
+        balance = max(1, views // prior) if prior else 1
+        self._views = [e for e in training for _ in range(e.picture.repeats)]
+        self._views += [e for e in regularization for _ in range(e.picture.repeats * balance)]
+        sizes = buckets.counts([e.fit for e in self._views])
+        self.per_epoch = sum(-(-count // settings.batch_size) for count in sizes.values())
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch, the last one perhaps reaching into the next."""
+        return -(-self.per_epoch // self._settings.accumulation)
+
+    @property
+    def total_steps(self) -> int:
+        """Length of the run in optimizer steps."""
+        if self._settings.epochs:
+            return -(-self._settings.epochs * self.per_epoch // self._settings.accumulation)
+        return self._settings.steps
+
+    def epoch(self, step: int) -> float:
+        """How many passes over all pictures have been made after `step` steps."""
+        return step * self._settings.accumulation / self.per_epoch
+
+    def batch(self, number: int) -> list[View]:
+        """Batch `number` of the run, counted from 0 (there are `accumulation` of them in a step)."""
+        epoch, place = divmod(number, self.per_epoch)
+        rng = random.Random(f"{self._settings.seed}/batch/{number}")
+        return [self._seen(entry, rng) for entry in self._order(epoch)[place]]
+
+    def _seen(self, entry: Entry, rng: random.Random) -> View:
+        text = rng.choice(entry.texts)
+        if rng.random() < self._settings.caption_dropout:
+            text = ""
+        return View(entry, text, self._settings.flip and rng.random() < 0.5)
+
+    def _shuffled(self, epoch: int) -> list[list[Entry]]:
+        rng = random.Random(f"{self._settings.seed}/epoch/{epoch}")
+        by_size: dict[buckets.Size, list[Entry]] = {}
+        for entry in self._views:
+            by_size.setdefault(entry.fit.size, []).append(entry)
+        out = []
+        for size in sorted(by_size):
+            members = by_size[size]
+            rng.shuffle(members)
+            out += [members[i : i + self._settings.batch_size] for i in range(0, len(members), self._settings.batch_size)]
+        rng.shuffle(out)
+        return out
+
+
+def torch_seed(seed: int, number: int) -> int:
+    """The seed of all of torch's draws in batch `number`, 63 bits; stateless, so that a resumed run draws the same."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=8).digest(), "little") >> 1

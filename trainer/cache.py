@@ -1,0 +1,240 @@
+"""Encoded pictures and captions, kept on disk and keyed by content, so that encoders run once and leave memory.
+
+A picture's key: its bytes, scaling, crop, mirror, background, and the autoencoder. A caption's: its text, prompt length,
+clip skip, the text encoders and their number format. An edited picture has other bytes, so it is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy
+import safetensors.torch
+import torch
+
+from trainer import pixels
+from trainer.errors import DataError, RunError, os_message
+from trainer.families.backbone import Backbone, Conditioning
+from trainer.lora_file import read_header
+from trainer.run_folder import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trainer.batches import Entry
+    from trainer.settings import TrainingSettings
+
+_TEXTS_AT_ONCE = 8
+
+
+class Store(Protocol):
+    """Keeps small dicts of tensors by key."""
+
+    def get(self, key: str) -> dict[str, torch.Tensor] | None:
+        """What was put under the key, or None."""
+
+    def put(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Keeps the tensors."""
+
+
+class MemoryStore:
+    """Gone when the process ends."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, torch.Tensor]] = {}
+
+    def get(self, key: str) -> dict[str, torch.Tensor] | None:
+        """What was put under the key, or None."""
+        return self._kept.get(key)
+
+    def put(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Keeps the tensors."""
+        self._kept[key] = tensors
+
+
+class DiskStore:
+    """One .safetensors file a key, in 256 folders; a file that cannot be read counts as absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> dict[str, torch.Tensor] | None:
+        """What was put under the key, or None."""
+        try:
+            return safetensors.torch.load(self._path(key).read_bytes())
+        except (OSError, safetensors.SafetensorError):
+            return None
+
+    def put(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Keeps the tensors.
+
+        Raises:
+            RunError: the cache folder cannot be written.
+        """
+        raw = safetensors.torch.save(tensors)
+        try:
+            write_atomically(self._path(key), lambda p: p.write_bytes(raw))
+        except OSError as error:
+            raise RunError(os_message(f"The cache folder {self._folder} cannot be written", error)) from None
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.safetensors"
+
+
+class Cache:
+    """Latents and caption encodings of a run."""
+
+    def __init__(self, backbone: Backbone, settings: TrainingSettings, text_dtype: torch.dtype) -> None:
+        self._backbone, self._settings, self._text_dtype = backbone, settings, text_dtype
+        folder = settings.cache_folder or user_cache_folder()
+        self._store: Store = DiskStore(folder) if settings.cache == "disk" else MemoryStore()
+        self._hashes = ContentHashes(folder / "content_hashes.json" if settings.cache == "disk" else None)
+        self._vae = _fingerprint(backbone.base, ["vae"])
+        self._text = _fingerprint(backbone.base, [p for part in backbone.family.text_parts for p in (part, part.replace("text_encoder", "tokenizer"))])
+
+    def fill_pictures(self, entries: Iterable[Entry], load_vae: Callable[[], object], progress: Callable[[int, int], None]) -> list[str]:
+        """Encodes what is not cached yet; returns a sentence for each picture that cannot be read.
+
+        `load_vae` is called only when there is something to encode.
+        """
+        views = [(e, mirrored) for e in entries for mirrored in ((False, True) if self._settings.flip else (False,))]
+        unreadable: dict[Path, str] = {}
+        for done, (entry, mirrored) in enumerate(views):
+            if entry.picture.path not in unreadable:
+                try:
+                    key = self._picture_key(entry, mirrored)
+                    if self._store.get(key) is None:
+                        load_vae()
+                        self._store.put(key, {"latents": self._encoded(entry, mirrored)})
+                except (DataError, OSError) as error:
+                    reason = str(error) if isinstance(error, DataError) else os_message(entry.picture.path.name, error)
+                    unreadable[entry.picture.path] = f"{entry.picture.path.name} is left out: {reason}"
+            progress(done + 1, len(views))
+        self._hashes.save()
+        return list(unreadable.values())
+
+    def is_readable(self, entry: Entry) -> bool:
+        """Whether the picture could be encoded."""
+        try:
+            return self._store.get(self._picture_key(entry, False)) is not None
+        except OSError:
+            return False
+
+    def latents(self, entry: Entry, mirrored: bool) -> torch.Tensor:
+        """Scaled latents (C, h, w), fp32, of a picture that was filled in."""
+        found = self._store.get(self._picture_key(entry, mirrored))
+        if found is None:
+            raise RunError(f"The cached picture of {entry.picture.path.name} is gone. Start the run again; it will be encoded anew.")
+        return found["latents"]
+
+    def fill_captions(self, texts: Iterable[str], load_encoders: Callable[[], object], progress: Callable[[int, int], None]) -> None:
+        """Encodes the texts that are not cached yet; `load_encoders` is called only when there are any."""
+        wanted = list(dict.fromkeys(texts))
+        missing = [t for t in wanted if self._store.get(self._text_key(t)) is None]
+        for start in range(0, len(missing), _TEXTS_AT_ONCE):
+            load_encoders()
+            some = missing[start : start + _TEXTS_AT_ONCE]
+            with torch.no_grad():
+                told = self._backbone.encode_captions(some, clip_skip=self._settings.clip_skip, max_tokens=self._settings.max_tokens)
+            for i, text in enumerate(some):
+                tensors = {"states": told.states[i : i + 1].cpu().contiguous().clone()}
+                if told.pooled is not None:
+                    tensors["pooled"] = told.pooled[i : i + 1].cpu().contiguous().clone()
+                self._store.put(self._text_key(text), tensors)
+            progress(len(wanted) - len(missing) + start + len(some), len(wanted))
+
+    def conditioning(self, text: str) -> Conditioning:
+        """What the UNet is told for a text that was filled in, batch size 1."""
+        found = self._store.get(self._text_key(text))
+        if found is None:
+            raise RunError(f'The cached caption "{text[:60]}" is gone. Start the run again; it will be encoded anew.')
+        return Conditioning(found["states"], found.get("pooled"))
+
+    def _encoded(self, entry: Entry, mirrored: bool) -> torch.Tensor:
+        picture = pixels.open_rgb(entry.picture.path, self._settings.background)
+        fitted = pixels.fitted(picture, entry.fit, mirrored=mirrored)
+        signal = torch.from_numpy(numpy.array(fitted)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        vae = self._backbone.vae
+        assert vae is not None
+        with torch.no_grad():
+            latents = self._backbone.encode_pictures(signal.to(vae.device))[0].float().cpu().contiguous()
+        if not latents.isfinite().all():
+            raise DataError(f"{entry.picture.path.name} gives numbers that are not finite in the autoencoder.")
+        return latents
+
+    def _picture_key(self, entry: Entry, mirrored: bool) -> str:
+        content = self._hashes.of(entry.picture.path)
+        fit = entry.fit
+        return _hash("picture", content, fit.size, fit.resized, fit.corner, mirrored, self._settings.background, self._vae)
+
+    def _text_key(self, text: str) -> str:
+        return _hash("text", text, self._settings.max_tokens, self._settings.clip_skip, self._text_dtype, self._text)
+
+
+class ContentHashes:
+    """Hashes of files, remembered by path, size and time of change, so that an unchanged file is not read again."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._changed = path, False
+        self._known: dict[str, list[object]] = {}
+        if path is not None and path.is_file():
+            try:
+                self._known = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                self._known = {}
+
+    def of(self, path: Path) -> str:
+        """blake2b of the file's bytes."""
+        stat = path.stat()
+        known = self._known.get(str(path))
+        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(known[2])
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+        self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Writes what is new."""
+        if self._path is not None and self._changed:
+            text = json.dumps(self._known)
+            write_atomically(self._path, lambda p: p.write_text(text, encoding="utf-8"))
+            self._changed = False
+
+
+def user_cache_folder() -> Path:
+    """Where this system keeps caches: LORA_ATELIER_CACHE if set, else the platform's own place."""
+    if given := os.environ.get("LORA_ATELIER_CACHE"):
+        return Path(given)
+    if sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return root / "lora-atelier"
+
+
+def _fingerprint(base: Path, parts: list[str]) -> str:
+    """Tells models apart without reading gigabytes: configurations whole; of weights the header and 16 samples of 64 KB."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for path in sorted((base / part).iterdir()):
+            digest.update(f"{part}/{path.name}/{path.stat().st_size}".encode())
+            if path.suffix == ".safetensors":
+                digest.update(repr(sorted(read_header(path).shapes.items())).encode())
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                for i in range(16 if size > 1 << 20 else 1):
+                    file.seek(size * i // 16)
+                    digest.update(file.read(1 << 16 if size > 1 << 20 else -1))
+    return digest.hexdigest()
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=20).hexdigest()

@@ -1,0 +1,99 @@
+"""Where and in which number format a run computes, and how much memory that takes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import platform
+
+import psutil
+import torch
+
+from trainer.errors import ConfigError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(wanted: str) -> torch.device:
+    """The device of that name; "auto" takes CUDA (or ROCm), then Apple's GPU, then the CPU.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError("device", f'Device is "{wanted}"; it must be auto, cpu, cuda, cuda:1 or mps.') from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device", 'Device is "cuda", but this machine has no usable NVIDIA or AMD GPU, or torch was installed without it. Use auto or cpu.')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError("device", f'Device is "{wanted}", but this machine has {torch.cuda.device_count()} GPU(s), counted from cuda:0.')
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device", 'Device is "mps", but this machine has no Apple GPU. Use auto or cpu.')
+    return device
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """The format of the frozen weights and of the arithmetic; "auto" is bf16 where the device computes in it, else fp16 on
+    GPUs and fp32 on CPUs.
+    """
+    if precision != "auto":
+        return _DTYPES[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_computes_bf16() else torch.float32
+    return torch.bfloat16
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """ "fp32", "bf16" or "fp16"."""
+    return next(name for name, value in _DTYPES.items() if value is dtype)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """Arithmetic in `dtype`; nothing at all for fp32. Frozen weights already are in `dtype`, so they are not cast again."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
+    """Loss scaling for fp16; switched off (a plain pass-through) for the others."""
+    return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+
+
+def memory_gb(device: torch.device) -> float:
+    """Memory of the run now: reserved on the GPU, or the process's resident set on the CPU, in 10^9 bytes."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device) / 1e9
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() / 1e9
+    return psutil.Process().memory_info().rss / 1e9
+
+
+def missing_bitsandbytes(device: torch.device) -> str:
+    """Why 8-bit optimizers cannot run on this device, as a sentence; empty when they can."""
+    if device.type == "mps":
+        return "bitsandbytes has no 8-bit optimizers for Apple GPUs."
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return "bitsandbytes is not installed on this machine."
+    return ""
+
+
+def out_of_memory_advice(device: torch.device) -> str:
+    """What to do when memory ran out."""
+    where = "The GPU's memory" if device.type != "cpu" else "Memory"
+    return f"{where} is full. Lower the batch size (and raise gradient accumulation), switch on gradient checkpointing, or lower the resolution; then resume the run."
+
+
+def _cpu_computes_bf16() -> bool:
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    # torch has no public name for this yet; without the instructions, bf16 on a CPU is slower than fp32.
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())

@@ -1,0 +1,150 @@
+"""Noise, timesteps, targets and loss weights; every formula with its paper.
+
+Letters: x0 scaled latents (B, C, H, W), t timesteps (B,), ᾱ the cumulative product of the alphas (T,),
+SNR(t) = ᾱ / (1 - ᾱ). All draws come from torch's default CPU generator, which the loop seeds for each batch, so that a
+run gives the same noise on any machine and goes on exactly after an interruption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import DDPMScheduler
+
+if TYPE_CHECKING:
+    from trainer.settings import TrainingSettings
+
+EPSILON, V_PREDICTION = "epsilon", "v_prediction"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise schedule of a base model. alpha_bar: (T,) fp32 on the CPU. prediction: "epsilon" or "v_prediction"."""
+
+    alpha_bar: torch.Tensor
+    prediction: str
+
+    @staticmethod
+    def of(noise: dict[str, Any], settings: TrainingSettings) -> Schedule:
+        """From the scheduler's configuration; the settings may override what is predicted and ask for zero terminal SNR.
+
+        Zero terminal SNR: betas rescaled as in Lin et al. 2023, algorithm 1, https://arxiv.org/abs/2305.08891
+        """
+        prediction = noise.get("prediction_type", EPSILON) if settings.prediction == "auto" else settings.prediction
+        zero = settings.zero_terminal_snr or bool(noise.get("rescale_betas_zero_snr"))
+        scheduler = DDPMScheduler.from_config(noise, rescale_betas_zero_snr=zero)
+        return Schedule(scheduler.alphas_cumprod.float(), prediction)
+
+    def snr(self, t: torch.Tensor) -> torch.Tensor:
+        """Signal-to-noise ratio at t, (B,)."""
+        a = self.alpha_bar[t]
+        return a / (1 - a)
+
+    def noisy(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t = sqrt(ᾱ) x0 + sqrt(1 - ᾱ) noise. Ho et al. 2020, equation 4, https://arxiv.org/abs/2006.11239"""
+        a = _broadcast(self.alpha_bar[t], x0)
+        return a.sqrt() * x0 + (1 - a).sqrt() * noise
+
+    def target(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What the UNet shall predict: the noise, or v = sqrt(ᾱ) noise - sqrt(1 - ᾱ) x0.
+
+        v: Salimans & Ho 2022, appendix D, https://arxiv.org/abs/2202.00512
+        """
+        if self.prediction == EPSILON:
+            return noise
+        a = _broadcast(self.alpha_bar[t], x0)
+        return a.sqrt() * noise - (1 - a).sqrt() * x0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The chance of one batch, on the CPU. noise is the target's, input_noise what is added to the latents; t (B,)."""
+
+    noise: torch.Tensor
+    input_noise: torch.Tensor
+    t: torch.Tensor
+
+
+def draw(x0: torch.Tensor, settings: TrainingSettings) -> Draw:
+    """Noise and timesteps for latents of that shape."""
+    noise = torch.randn(x0.shape)
+    if settings.noise_offset:
+        noise = offset_noise(noise, settings.noise_offset)
+    if settings.multires_iterations:
+        noise = multires_noise(noise, settings.multires_iterations, settings.multires_discount)
+    t = torch.randint(settings.timestep_min, settings.timestep_max, (x0.shape[0],))
+    input_noise = noise
+    if settings.input_perturbation:
+        # Ning et al. 2023, algorithm 1, https://arxiv.org/abs/2301.11706: the input is noisier than the target says.
+        input_noise = noise + settings.input_perturbation * torch.randn(x0.shape)
+    return Draw(noise, input_noise, t)
+
+
+def offset_noise(noise: torch.Tensor, strength: float) -> torch.Tensor:
+    """One more draw per picture and channel, the same for all pixels.
+
+    Guttenberg 2023, https://www.crosslabs.org/blog/diffusion-with-offset-noise
+    """
+    B, C = noise.shape[:2]
+    return noise + strength * torch.randn(B, C, 1, 1)
+
+
+def multires_noise(noise: torch.Tensor, iterations: int, discount: float) -> torch.Tensor:
+    """Adds ever coarser noise, level i scaled by discount^i, and brings the sum back to unit variance.
+
+    Whitaker 2023, "Multi-Resolution Noise for Diffusion Model Training",
+    https://wandb.ai/johnowhitaker/multires_noise/reports/Multi-Resolution-Noise-for-Diffusion-Model-Training--VmlldzozNjYyOTU2
+    """
+    B, C, H, W = noise.shape
+    out, h, w = noise, H, W
+    for i in range(iterations):
+        ratio = float(torch.rand(())) * 2 + 2
+        h, w = max(1, int(h / ratio**i)), max(1, int(w / ratio**i))
+        coarse = torch.randn(B, C, h, w)
+        out = out + torch.nn.functional.interpolate(coarse, size=(H, W), mode="bilinear") * discount**i
+        if min(h, w) == 1:
+            break
+    return out / out.std()
+
+
+def loss_weights(schedule: Schedule, t: torch.Tensor, settings: TrainingSettings) -> torch.Tensor:
+    """Weight of each picture's loss by its timestep, (B,)."""
+    if settings.debiased:
+        return debiased_weights(schedule.snr(t), schedule.prediction)
+    if settings.min_snr_gamma:
+        return min_snr_weights(schedule.snr(t), settings.min_snr_gamma, schedule.prediction)
+    return torch.ones(t.shape)
+
+
+def min_snr_weights(snr: torch.Tensor, gamma: float, prediction: str) -> torch.Tensor:
+    """min(SNR, γ) / SNR for epsilon, min(SNR, γ) / (SNR + 1) for v. Hang et al. 2023, https://arxiv.org/abs/2303.09556"""
+    if prediction == V_PREDICTION:
+        return snr.clamp(max=gamma) / (snr + 1)
+    return gamma / snr.clamp(min=gamma)  # the same as min(SNR, γ) / SNR, and 1 where SNR is 0
+
+
+def debiased_weights(snr: torch.Tensor, prediction: str) -> torch.Tensor:
+    """1 / sqrt(SNR) for epsilon, 1 / (SNR + 1) for v; SNR between 1e-3 and 1000.
+
+    Yu et al. 2023, "Debias the Training of Diffusion Models", https://arxiv.org/abs/2310.08442
+    """
+    snr = snr.clamp(1e-3, 1000)
+    return 1 / (snr + 1) if prediction == V_PREDICTION else snr.rsqrt()
+
+
+def picture_losses(prediction: torch.Tensor, target: torch.Tensor, settings: TrainingSettings) -> torch.Tensor:
+    """Each picture's loss in fp32, (B,): mean squared error, or pseudo-Huber 2c (sqrt(d² + c²) - c).
+
+    Huber: Khrapov et al. 2024, https://arxiv.org/abs/2403.16728; close to d² for d much smaller than c.
+    """
+    d = prediction.float() - target.float()
+    if settings.loss == "huber":
+        c = settings.huber_c
+        return (2 * c * ((d.square() + c * c).sqrt() - c)).flatten(1).mean(1)
+    return d.square().flatten(1).mean(1)
+
+
+def _broadcast(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))

@@ -1,0 +1,59 @@
+"""Writes the LoRA file that other programs load: kohya's keys and metadata, atomic, read back before "saved" is said.
+
+Keys: `<stem>.lora_down.weight`, `<stem>.lora_up.weight`, `<stem>.alpha` (and `.dora_scale`); see `Adapter.tensors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import safetensors
+import safetensors.torch
+import torch
+
+from trainer.errors import DivergedError, RunError, os_message
+from trainer.run_folder import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str], precision: str) -> float:
+    """Writes the file and reads it back; returns the largest difference to `tensors` that rounding made.
+
+    Raises:
+        DivergedError: a weight is not finite in this precision; nothing is written.
+        RunError: the file cannot be written, or did not come back as it was written.
+    """
+    cast = {key: value.to(_DTYPES[precision]).contiguous() for key, value in tensors.items()}
+    bad = next((key for key, value in cast.items() if not value.isfinite().all()), None)
+    if bad is not None:
+        raise DivergedError(f"Layer {bad} holds numbers that {precision} cannot hold, so no file is written. Export in bf16 or fp32, or an earlier checkpoint.")
+    raw = safetensors.torch.save(cast, with_hashes(cast, metadata))
+    try:
+        write_atomically(path, lambda p: p.write_bytes(raw))
+        back = safetensors.torch.load(path.read_bytes())
+    except OSError as error:
+        raise RunError(os_message(f"The LoRA file {path.name} could not be written", error)) from error
+    except safetensors.SafetensorError as error:
+        raise RunError(f"The LoRA file {path.name} did not read back ({error}). Check the disk and export again.") from error
+    if back.keys() != cast.keys() or any(not torch.equal(back[key], value) for key, value in cast.items()):
+        raise RunError(f"The LoRA file {path.name} did not come back as it was written. Check the disk and export again.")
+    return max(float((back[key].float() - value).abs().max()) for key, value in tensors.items())
+
+
+def with_hashes(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> dict[str, str]:
+    """The metadata with `sshs_model_hash`, `sshs_legacy_hash` and `modelspec.hash_sha256` of exactly these tensors.
+
+    As kohya: the tensors are serialised with the `ss_*` metadata alone. The model hash is the sha256 of the data section,
+    the legacy hash the first 8 digits of the sha256 of 64 KiB from 1 MiB on.
+    """
+    first = safetensors.torch.save(dict(tensors), {k: v for k, v in metadata.items() if k.startswith("ss_")})
+    data = first[8 + int.from_bytes(first[:8], "little") :]
+    digest = hashlib.sha256(data).hexdigest()
+    legacy = hashlib.sha256(first[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
+    return metadata | {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}

@@ -1,0 +1,185 @@
+"""What every family's model can do; the rest of the trainer knows only this."""
+
+from __future__ import annotations
+
+import gc
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from trainer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from trainer.families import Family
+
+_UNET_TARGETS = {
+    "attention": (".to_q", ".to_k", ".to_v", ".to_out.0"),
+    "feed_forward": (".ff.net.0.proj", ".ff.net.2"),
+    "projections": (".proj_in", ".proj_out"),
+    "convolutions": (".conv1", ".conv2", ".time_emb_proj", ".conv_shortcut", "samplers.0.conv"),
+}
+_TEXT_TARGETS = {
+    "attention": (".self_attn.q_proj", ".self_attn.k_proj", ".self_attn.v_proj", ".self_attn.out_proj"),
+    "feed_forward": (".mlp.fc1", ".mlp.fc2"),
+}
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the UNet is told: states (B, T, C) of the captions; pooled (B, P) where the family has it."""
+
+    states: torch.Tensor
+    pooled: torch.Tensor | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
+        """The same on a device, in a dtype."""
+        pooled = None if self.pooled is None else self.pooled.to(device, dtype, non_blocking=True)
+        return Conditioning(self.states.to(device, dtype, non_blocking=True), pooled)
+
+    def __getitem__(self, index: slice) -> Conditioning:
+        return Conditioning(self.states[index], None if self.pooled is None else self.pooled[index])
+
+    @staticmethod
+    def cat(parts: Iterable[Conditioning]) -> Conditioning:
+        """One batch of several."""
+        parts = list(parts)
+        pooled = None if parts[0].pooled is None else torch.cat([p.pooled for p in parts if p.pooled is not None])
+        return Conditioning(torch.cat([p.states for p in parts]), pooled)
+
+
+class Backbone:
+    """A base model: the parts are read one by one, used, and let go.
+
+    Attributes:
+        unet, vae: None until loaded. text_encoders: by part name, empty until loaded.
+        noise: the scheduler's own configuration (betas, prediction type).
+    """
+
+    text_model_classes: ClassVar[dict[str, type[Any]]]
+
+    def __init__(self, family: Family, base: Path) -> None:
+        self.family, self.base = family, base
+        self.unet: UNet2DConditionModel | None = None
+        self.vae: AutoencoderKL | None = None
+        self.text_encoders: dict[str, CLIPTextModel] = {}
+        self.tokenizers: dict[str, CLIPTokenizer] = {}
+        self.noise: dict[str, Any] = json.loads((base / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        config = json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))
+        self.latent_channels: int = config.get("latent_channels", 4)
+        self.scaling_factor: float = config.get("scaling_factor", 0.18215)
+        self.vae_scale: int = 2 ** (len(config["block_out_channels"]) - 1)
+
+    # Parts
+
+    def load_unet(self, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
+        """Reads the UNet, frozen."""
+        self.unet = self._read(UNet2DConditionModel, "unet", dtype).to(device).requires_grad_(False).eval()
+        return self.unet
+
+    def load_vae(self, device: torch.device) -> AutoencoderKL:
+        """Reads the autoencoder, frozen, in fp32: the SDXL one overflows in fp16."""
+        if self.vae is None:
+            self.vae = self._read(AutoencoderKL, "vae", torch.float32).requires_grad_(False).eval()
+        return self.vae.to(device)
+
+    def load_text_encoders(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Reads tokenizers and text encoders, frozen."""
+        from transformers import CLIPTokenizer
+
+        for part in self.family.text_parts:
+            name = part.replace("text_encoder", "tokenizer")
+            self.tokenizers[part] = CLIPTokenizer.from_pretrained(self.base / name, local_files_only=True)
+            model = self._read(self.text_model_classes[part], part, dtype)
+            self.text_encoders[part] = model.to(device).requires_grad_(False).eval()
+
+    def free_text_encoders(self) -> None:
+        """Lets the text encoders leave memory."""
+        self.text_encoders = {}
+        _collect()
+
+    def free_vae(self) -> None:
+        """Lets the autoencoder leave memory."""
+        self.vae = None
+        _collect()
+
+    def part(self, name: str) -> torch.nn.Module:
+        """The UNet or a text encoder by its part name."""
+        module = self.unet if name == "unet" else self.text_encoders[name]
+        assert module is not None, f"{name} is not loaded"
+        return module
+
+    # What a family decides
+
+    def encode_captions(self, texts: list[str], *, clip_skip: int, max_tokens: int) -> Conditioning:
+        """Captions as the UNet is told them; gradients flow when the text encoders are trained."""
+        raise NotImplementedError
+
+    def denoise(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, size_ids: torch.Tensor) -> torch.Tensor:
+        """The UNet's prediction for latents (B, 4, h, w) at timesteps (B,).
+
+        size_ids: (B, 6): original height and width, crop top and left, target height and width, in px.
+        """
+        raise NotImplementedError
+
+    def stems(self, part: str, module: str) -> tuple[str, ...]:
+        """Names of a module in LoRA files: the one that is written, then others that are read."""
+        raise NotImplementedError
+
+    # The same for all
+
+    def encode_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1] to scaled latents (B, 4, H/8, W/8): the mean of the posterior."""
+        assert self.vae is not None, "the autoencoder is not loaded"
+        return self.vae.encode(pictures).latent_dist.mean * self.scaling_factor
+
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents back to pictures in [-1, 1]."""
+        assert self.vae is not None, "the autoencoder is not loaded"
+        return self.vae.decode(latents.float() / self.scaling_factor, return_dict=False)[0]
+
+    def lora_modules(self, targets: Iterable[str], *, text: bool) -> dict[str, list[str]]:
+        """Module paths that get adapters, by part, in the model's order."""
+        unet_ends = tuple(end for t in targets for end in _UNET_TARGETS[t])
+        assert self.unet is not None, "the UNet is not loaded"
+        out = {"unet": [n for n, _ in self.unet.named_modules() if n.endswith(unet_ends)]}
+        text_ends = tuple(end for t in targets for end in _TEXT_TARGETS.get(t, ()))
+        if text and text_ends:
+            for part, encoder in self.text_encoders.items():
+                out[part] = [n for n, _ in encoder.named_modules() if n.endswith(text_ends)]
+        return out
+
+    def tokenize(self, part: str, texts: list[str], max_tokens: int) -> torch.Tensor:
+        """Token ids in chunks of 77 (start, 75 tokens, end, padding): (B x max_tokens/75, 77)."""
+        tokenizer = self.tokenizers[part]
+        chunks = max_tokens // 75
+        rows = []
+        for text in texts:
+            words = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids[:max_tokens]
+            for c in range(chunks):
+                ids = [tokenizer.bos_token_id, *words[c * 75 : (c + 1) * 75], tokenizer.eos_token_id]
+                rows.append(ids + [tokenizer.pad_token_id] * (77 - len(ids)))
+        return torch.tensor(rows, device=self.text_encoders[part].device)
+
+    def _read(self, kind: type[Any], part: str, dtype: torch.dtype) -> Any:
+        folder = self.base / part
+        names = [p.name for p in folder.iterdir()]
+        plain = any(n.endswith((".safetensors", ".bin")) and ".fp16." not in n for n in names)
+        variant = None if plain else "fp16"
+        try:
+            return kind.from_pretrained(folder, torch_dtype=dtype, local_files_only=True, variant=variant)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"{part} of the base model {self.base} cannot be read ({str(error).splitlines()[0]}). Copy the model again.") from error
+
+
+def _collect() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

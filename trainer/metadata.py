@@ -1,0 +1,131 @@
+"""What a LoRA file says about itself: kohya's `ss_*` keys and ModelSpec's `modelspec.*`. Imports no torch.
+
+All values are strings; booleans are `True` / `False`, absent is `None`, as kohya writes them and A1111, Forge, SD.Next and
+Civitai read them. ModelSpec 1.0.1: https://github.com/Stability-AI/ModelSpec
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import __version__, buckets
+from trainer.batches import Entry
+from trainer.families import Family
+from trainer.settings import TrainingSettings
+
+_SS_OPTIMIZERS = {
+    "adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit", "lion": "lion_pytorch.lion_pytorch.Lion",
+    "lion8bit": "bitsandbytes.optim.lion.Lion8bit", "adafactor": "transformers.optimization.Adafactor", "prodigy": "prodigyopt.prodigy.Prodigy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a run besides its settings. started: unix seconds."""
+
+    family: Family
+    v_prediction: bool
+    precision: str
+    entries: tuple[Entry, ...]
+    regularization: tuple[Entry, ...]
+    batches_per_epoch: int
+    total_steps: int
+    started: float
+
+
+def build(settings: TrainingSettings, facts: Facts, *, step: int, finished: float) -> dict[str, str]:
+    """All metadata but the hashes, which need the tensors (see `trainer.export`)."""
+    return _kohya(settings, facts, step, finished) | _model_spec(settings, facts, finished)
+
+
+def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[str, str]:
+    epoch = step * s.accumulation / f.batches_per_epoch
+    args = {"conv_dim": str(s.conv_rank or s.rank), "conv_alpha": str(s.conv_alpha or s.alpha)} if "convolutions" in s.targets else {}
+    if s.dora:
+        args["dora_wd"] = "True"
+    seen = [e.picture for e in f.entries for _ in range(e.picture.repeats)]
+    values: dict[str, object] = {
+        "session_id": random.Random(f"{f.started}/{s.seed}").randint(0, 2**32),
+        "training_started_at": f.started, "training_finished_at": finished, "output_name": s.title,
+        "steps": step, "epoch": round(epoch), "max_train_steps": f.total_steps,
+        "num_epochs": max(1, round(f.total_steps * s.accumulation / f.batches_per_epoch)), "num_batches_per_epoch": f.batches_per_epoch,
+        "seed": s.seed, "training_comment": s.description or None, "sd_model_name": base_name(s),
+        "base_model_version": f.family.kohya_version_v if f.v_prediction else f.family.kohya_version,
+        "v2": f.family.is_v2, "clip_skip": s.clip_skip if s.clip_skip > 1 else None, "max_token_length": s.max_tokens if s.max_tokens > 75 else None,
+        "network_module": "networks.lora", "network_dim": s.rank, "network_alpha": s.alpha, "network_dropout": s.dropout or None,
+        "network_args": json.dumps(args), "learning_rate": s.learning_rate, "unet_lr": s.learning_rate,
+        "text_encoder_lr": s.text_encoder_learning_rate if s.train_text_encoder else None, "lr_scheduler": _SCHEDULES.get(s.schedule, s.schedule),
+        "lr_warmup_steps": s.warmup_steps, "optimizer": f"{_SS_OPTIMIZERS[s.optimizer]}(weight_decay={s.weight_decay})",
+        "max_grad_norm": s.gradient_clip, "gradient_accumulation_steps": s.accumulation, "gradient_checkpointing": s.gradient_checkpointing,
+        "mixed_precision": "no" if f.precision == "fp32" else f.precision, "full_fp16": False, "lowram": False,
+        "noise_offset": s.noise_offset or None, "multires_noise_iterations": s.multires_iterations or None,
+        "multires_noise_discount": s.multires_discount, "ip_noise_gamma": s.input_perturbation or None, "zero_terminal_snr": s.zero_terminal_snr,
+        "min_snr_gamma": s.min_snr_gamma or None, "debiased_estimation": s.debiased, "loss_type": "l2" if s.loss == "mse" else "huber",
+        "huber_c": s.huber_c if s.loss == "huber" else None, "prior_loss_weight": s.prior_weight,
+        "num_train_images": len(seen), "num_reg_images": sum(e.picture.repeats for e in f.regularization), "num_validation_images": 0,
+        "batch_size_per_device": s.batch_size, "total_batch_size": s.batch_size, "resolution": f"({s.resolution}, {s.resolution})",
+        "enable_bucket": s.buckets, "bucket_no_upscale": not s.upscale, "min_bucket_reso": s.bucket_min, "max_bucket_reso": s.bucket_max,
+        "bucket_info": json.dumps(_bucket_info(f)), "dataset_dirs": json.dumps(_folders(s.data, f.entries)),
+        "reg_dataset_dirs": json.dumps(_folders(s.regularization, f.regularization) if s.regularization else {}),
+        "tag_frequency": json.dumps(_tag_frequency(s, f)), "keep_tokens": s.keep_tokens, "shuffle_caption": s.shuffle_tags,
+        "caption_dropout_rate": s.caption_dropout, "caption_dropout_every_n_epochs": 0, "caption_tag_dropout_rate": s.tag_dropout,
+        "color_aug": False, "flip_aug": s.flip, "random_crop": False, "cache_latents": True,
+    }  # fmt: skip
+    return {f"ss_{key}": _plain(value) for key, value in values.items()}
+
+
+def _model_spec(s: TrainingSettings, f: Facts, finished: float) -> dict[str, str]:
+    date = datetime.datetime.fromtimestamp(finished, datetime.UTC).replace(microsecond=0, tzinfo=None)
+    values = {
+        "sai_model_spec": "1.0.1", "architecture": f.family.architecture_v if f.v_prediction else f.family.architecture,
+        "implementation": f.family.implementation, "title": s.title, "resolution": f"{s.resolution}x{s.resolution}",
+        "date": date.isoformat(), "author": s.author, "description": s.description, "license": s.license,
+        "trigger_phrase": s.trigger, "tags": ", ".join(tag for tag, _ in _all_tags(s, f).most_common(10)),
+        "prediction_type": "v" if f.v_prediction else "epsilon",
+        "timestep_range": f"{s.timestep_min},{s.timestep_max}" if (s.timestep_min, s.timestep_max) != (0, 1000) else "",
+        "encoder_layer": str(s.clip_skip), "implementation_version": f"LoRA Atelier {__version__}",
+    }  # fmt: skip
+    return {f"modelspec.{key}": _plain(value) for key, value in values.items() if value}
+
+
+def base_name(settings: TrainingSettings) -> str:
+    """The base model's name without its folder, which would tell the user's disk layout to the world."""
+    return Path(settings.base).name
+
+
+_SCHEDULES = {"cosine_restarts": "cosine_with_restarts"}
+
+
+def _bucket_info(f: Facts) -> dict[str, object]:
+    fits = [e.fit for e in f.entries for _ in range(e.picture.repeats)]
+    errors = [abs(e.fit.size[0] / e.fit.size[1] - e.picture.width_px / e.picture.height_px) for e in f.entries]
+    sizes = {str(i): {"resolution": list(size), "count": count} for i, (size, count) in enumerate(buckets.counts(fits).items())}
+    return {"buckets": sizes, "mean_img_ar_error": sum(errors) / max(1, len(errors))}
+
+
+def _folders(folder: Path, entries: tuple[Entry, ...]) -> dict[str, dict[str, int]]:
+    """Pictures by repeats under the folder's name, as kohya's `dataset_dirs`."""
+    by_repeats = Counter(e.picture.repeats for e in entries)
+    return {folder.name if len(by_repeats) == 1 else f"{n}_{folder.name}": {"n_repeats": n, "img_count": c} for n, c in sorted(by_repeats.items())}
+
+
+def _all_tags(s: TrainingSettings, f: Facts) -> Counter[str]:
+    tags: Counter[str] = Counter()
+    for entry in f.entries:
+        words = entry.texts[0].split(",") if entry.texts else []
+        tags.update(t.strip() for t in words if t.strip())
+    return tags
+
+
+def _tag_frequency(s: TrainingSettings, f: Facts) -> dict[str, dict[str, int]]:
+    return {s.data.name or "data": dict(_all_tags(s, f).most_common(500))}
+
+
+def _plain(value: object) -> str:
+    """As kohya writes it; a leading brace would make A1111 take text for a table, so names and texts lose theirs."""
+    return str(value)

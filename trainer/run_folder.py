@@ -1,0 +1,183 @@
+"""The folder of a run: where each file is, atomic writes, the lock, the list of checkpoints. Imports no torch.
+
+    runs/2026-11-24_zorblin/
+      run.toml  events.jsonl  log.txt
+      checkpoints/000200/ lora.safetensors, state.safetensors, state.json
+      samples/000200_p0_s42.png
+      export/zorblin.safetensors
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import settings_file
+from trainer.errors import RunError, os_message
+from trainer.settings import TrainingSettings
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The layout of one run."""
+
+    path: Path
+
+    @property
+    def settings_path(self) -> Path:
+        """The frozen settings."""
+        return self.path / "run.toml"
+
+    @property
+    def events_path(self) -> Path:
+        """Every event, a line each."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """What libraries print, and tracebacks."""
+        return self.path / "log.txt"
+
+    @property
+    def samples(self) -> Path:
+        """Preview pictures."""
+        return self.path / "samples"
+
+    @property
+    def export(self) -> Path:
+        """Finished LoRA files."""
+        return self.path / "export"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of a checkpoint; it need not exist."""
+        return self.path / "checkpoints" / f"{step:06d}"
+
+    def checkpoints(self) -> list[int]:
+        """Steps of the whole checkpoints, oldest first; half-written ones do not count."""
+        folder = self.path / "checkpoints"
+        if not folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "state.json").is_file())
+
+    def sample(self, step: int, prompt: int, seed: int) -> Path:
+        """The file of a preview picture."""
+        return self.samples / f"{step:06d}_p{prompt}_s{seed}.png"
+
+    def settings(self) -> TrainingSettings:
+        """The run's settings.
+
+        Raises:
+            ConfigError: run.toml is missing or holds a value that cannot be used.
+        """
+        return settings_file.read(self.settings_path)
+
+    def relative(self, path: Path) -> str:
+        """The path as events give it."""
+        return path.relative_to(self.path).as_posix()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second worker out of this folder; the operating system lets go when the process dies.
+
+        Raises:
+            RunError: another worker holds it, or the folder cannot be written.
+        """
+        try:
+            lock = (self.path / ".lock").open("a+b")
+        except OSError as error:
+            raise RunError(os_message(f"The run folder {self.path} cannot be used", error)) from None
+        with lock:
+            try:
+                if os.name == "nt":
+                    msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+                else:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"Another worker is training in {self.path}. Stop it first, or start a new run.") from None
+            yield
+
+
+def create(settings: TrainingSettings, *, today: datetime.date | None = None) -> RunFolder:
+    """A fresh run folder with the settings in it, named by date and title; never one that exists.
+
+    Raises:
+        RunError: the runs folder cannot be written.
+    """
+    date = (today or datetime.date.today()).isoformat()
+    stem = f"{date}_{safe_name(settings.title)}"
+    parent = settings.runs_folder.expanduser().absolute()
+    for number in range(1, 10_000):
+        path = parent / (stem if number == 1 else f"{stem}_{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if not parent.is_dir():
+                raise RunError(f"The runs folder {parent} is a file; choose a folder.") from None
+            continue
+        except OSError as error:
+            raise RunError(os_message(f"No run folder can be made in {parent}", error)) from None
+        folder = RunFolder(path)
+        absolute = settings.model_copy(update=_absolute_paths(settings))
+        write_atomically(folder.settings_path, lambda p: p.write_text(settings_file.dumps(absolute), encoding="utf-8"))
+        return folder
+    raise RunError(f"{parent} already holds 10,000 runs named {stem}; give the LoRA another name.")
+
+
+def safe_name(title: str) -> str:
+    """A file name that every system and every LoRA program takes: no separators, no `:,<>{}`, at most 80 characters."""
+    name = re.sub(r'[\x00-\x1f/\\:*?"<>|,{}\s]+', "_", title).strip("._ ")[:80]
+    return name if name and name.lower() not in ("none", "addams") else f"lora_{name}".rstrip("_")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, syncs it and renames it; a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(partial)
+        with partial.open("rb+") as f:
+            os.fsync(f.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """As `write_atomically`, for a folder that does not exist yet or is replaced as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        write(partial)
+        for file in partial.iterdir():
+            with file.open("rb+") as f:
+                os.fsync(f.fileno())
+        if path.exists():
+            shutil.rmtree(path)
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str]:
+    """The settings' paths as absolute ones, so that the run folder can be opened from anywhere."""
+    out: dict[str, Path | str] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Path) and value != Path():
+            out[name] = value.expanduser().absolute()
+    if Path(settings.base).expanduser().exists():
+        out["base"] = str(Path(settings.base).expanduser().absolute())
+    return out

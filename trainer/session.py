@@ -1,0 +1,198 @@
+"""Everything a run needs, made ready in the order that keeps memory low: pictures, encoders, cache, UNet, adapters."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+import torch
+
+import resources
+from trainer import adapter as adapters
+from trainer import checkpoint, dataset, families, metadata, optim
+from trainer import device as devices
+from trainer.batches import Batches, Entry, entries_of
+from trainer.cache import Cache
+from trainer.diffusion import V_PREDICTION, Schedule
+from trainer.errors import ConfigError, DataError, ModelError
+from trainer.events import Phase, Warned
+from trainer.families.backbone import Backbone, Conditioning
+from trainer.preview import Painter
+from trainer.settings import PreviewPrompt, TrainingSettings, notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainer.events import Event
+    from trainer.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The entries of a run by their role."""
+
+    training: tuple[Entry, ...]
+    regularization: tuple[Entry, ...]
+    validation: tuple[Entry, ...]
+
+    @property
+    def all(self) -> tuple[Entry, ...]:
+        """Every entry."""
+        return self.training + self.regularization + self.validation
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run made ready. prompts: the preview prompts with their sizes filled in."""
+
+    folder: RunFolder
+    settings: TrainingSettings
+    device: torch.device
+    dtype: torch.dtype
+    backbone: Backbone
+    schedule: Schedule
+    pictures: Pictures
+    batches: Batches
+    cache: Cache
+    trained: checkpoint.Trained
+    painter: Painter
+    prompts: tuple[PreviewPrompt, ...]
+    facts: metadata.Facts
+
+    def told(self, texts: list[str]) -> Conditioning:
+        """What the UNet is told for these texts: from the cache, or from the text encoders while they are trained."""
+        if not self.settings.train_text_encoder:
+            return Conditioning.cat(self.cache.conditioning(text) for text in texts).to(self.device, self.dtype)
+        with devices.autocast(self.device, self.dtype):
+            return self.backbone.encode_captions(texts, clip_skip=self.settings.clip_skip, max_tokens=self.settings.max_tokens)
+
+    def metadata_at(self, step: int) -> dict[str, str]:
+        """The LoRA file's metadata if it were written now."""
+        return metadata.build(self.settings, self.facts, step=step, finished=time.time())
+
+
+def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
+    """Makes the run of that folder ready; tells what it is doing.
+
+    Raises:
+        AtelierError: a setting, the pictures or the base model cannot be used.
+    """
+    settings = folder.settings()
+    for note in notes(settings):
+        emit(Warned(note))
+    device = devices.choose(settings.device)
+    dtype = devices.dtype_of(settings.precision, device)
+    backbone = families.load(base_path(settings.base))
+    emit(Phase("Reading pictures"))
+    pictures = _read_pictures(settings, emit)
+    torch.manual_seed(settings.seed)
+    cache = Cache(backbone, settings, dtype)
+    pictures = _encode_pictures(pictures, cache, backbone, device, emit)
+    prompts = _sized(settings)
+    _encode_captions(pictures, prompts, cache, backbone, settings, device, dtype, emit)
+    emit(Phase("Loading the base model"))
+    backbone.load_unet(dtype, device)
+    if settings.gradient_checkpointing:
+        backbone.unet.enable_gradient_checkpointing()  # type: ignore[union-attr]
+    adapter = _adapter(backbone, settings)
+    optimizer, warning = optim.build(settings, _groups(adapter, settings), device)
+    if warning:
+        emit(Warned(warning))
+    schedule = Schedule.of(backbone.noise, settings)
+    batches = Batches(list(pictures.training), list(pictures.regularization), settings)
+    zero_snr = settings.zero_terminal_snr or bool(backbone.noise.get("rescale_betas_zero_snr"))
+    return Session(
+        folder, settings, device, dtype, backbone, schedule, pictures, batches, cache,
+        checkpoint.Trained(adapter, optimizer, devices.scaler(device, dtype)),
+        Painter(backbone, device, dtype, schedule.prediction, zero_snr), prompts,
+        metadata.Facts(
+            backbone.family, schedule.prediction == V_PREDICTION, devices.precision_name(dtype), pictures.training,
+            pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
+        ),
+    )  # fmt: skip
+
+
+def base_path(base: str) -> Path:
+    """The folder of a base model; "demo" is the one that ships with the app.
+
+    Raises:
+        ConfigError: nothing was given.
+    """
+    if not base:
+        raise ConfigError("base", 'No base model was given. Give a diffusers folder, or "demo".')
+    return resources.path("demo", "model") if base == "demo" else Path(base).expanduser()
+
+
+def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) -> Pictures:
+    data = dataset.scan(settings.data, repeats=settings.repeats)
+    dataset.require_captions(data, settings.data, settings.trigger)
+    sets = {"": data}
+    for role in ("regularization", "validation"):
+        if folder := getattr(settings, role):
+            sets[role] = dataset.scan(folder, what=f"{role.capitalize()} pictures")
+    for found in sets.values():
+        for problem in found.problems:
+            emit(Warned(problem))
+    training = entries_of(data, settings)
+    prior = entries_of(sets["regularization"], settings, weight=settings.prior_weight, trigger=False) if "regularization" in sets else []
+    held_out = entries_of(sets["validation"], settings) if "validation" in sets else []
+    return Pictures(tuple(training), tuple(prior), tuple(held_out))
+
+
+def _encode_pictures(pictures: Pictures, cache: Cache, backbone: Backbone, device: torch.device, emit: Callable[[Event], None]) -> Pictures:
+    """Fills the cache; what turns out to be unreadable is named and left out."""
+    load = functools.cache(lambda: backbone.load_vae(device))
+    problems = cache.fill_pictures(pictures.all, load, lambda done, total: emit(Phase("Encoding pictures", done, total)))
+    if device.type != "cpu" and backbone.vae is not None:
+        backbone.vae.to("cpu")
+    for problem in problems:
+        emit(Warned(problem))
+    if not problems:
+        return pictures
+    kept = Pictures(*(tuple(e for e in some if cache.is_readable(e)) for some in (pictures.training, pictures.regularization, pictures.validation)))
+    if not kept.training:
+        raise DataError(f"None of the {len(pictures.training)} pictures can be used, e.g. {problems[0]}")
+    return kept
+
+
+def _encode_captions(
+    pictures: Pictures, prompts: tuple[PreviewPrompt, ...], cache: Cache, backbone: Backbone, settings: TrainingSettings,
+    device: torch.device, dtype: torch.dtype, emit: Callable[[Event], None],
+) -> None:  # fmt: skip
+    """Encodes every text the run will need, then lets the text encoders go; trained ones stay and encode as they go."""
+    load = functools.cache(lambda: backbone.load_text_encoders(dtype, device))
+    if settings.train_text_encoder:
+        load()
+        return
+    texts = ["", *(t for e in pictures.all for t in e.texts), *(t for p in prompts for t in (p.prompt, p.negative))]
+    cache.fill_captions(texts, load, lambda done, total: emit(Phase("Encoding captions", done, total)))
+    backbone.free_text_encoders()
+
+
+def _adapter(backbone: Backbone, settings: TrainingSettings) -> adapters.Adapter:
+    if settings.start_from is None:
+        return adapters.Adapter(backbone, adapters.fresh_sizes(backbone, settings), settings)
+    path = settings.start_from
+    if not path.is_file():
+        raise ConfigError("start_from", f"Start from LoRA: there is no file {path}.")
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{path.name} is not a .safetensors file that can be read ({error}). Choose another LoRA.") from None
+    adapter = adapters.Adapter(backbone, adapters.sizes_of_file(backbone, tensors, path), settings)
+    adapter.load(tensors)
+    return adapter
+
+
+def _groups(adapter: adapters.Adapter, s: TrainingSettings) -> optim.Groups:
+    rates = {"unet": s.learning_rate, "text_encoder": s.text_encoder_learning_rate, "text_encoder_2": s.text_encoder_2_learning_rate}
+    return [{"params": adapter.parameters(part), "lr": rates[part], "part": part} for part in adapter.parts]
+
+
+def _sized(settings: TrainingSettings) -> tuple[PreviewPrompt, ...]:
+    side = settings.resolution
+    return tuple(p.model_copy(update={"width": p.width or side, "height": p.height or side}) for p in settings.previews)

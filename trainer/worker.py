@@ -1,0 +1,118 @@
+"""The worker process: its protocol, its log, and the one place where every error becomes a sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import TextIO
+
+from trainer import __version__
+from trainer.control import LineControl
+from trainer.errors import AtelierError, RunError, os_message
+from trainer.events import PROTOCOL, Event, Failed, Hello, Warned, encode
+from trainer.run_folder import RunFolder
+
+
+def main(path: Path) -> int:
+    """Trains the run in a folder, speaking the protocol on stdin and stdout; returns the exit code, 1 after a failure."""
+    out = _protect_stdout()
+    folder = RunFolder(path.expanduser().absolute())
+    if not folder.path.is_dir():
+        return _fail(out, f"There is no run folder {folder.path}. Start a run with: lora-atelier train")
+    try:
+        with folder.locked(), folder.events_path.open("a", encoding="utf-8") as events:
+            return _run(folder, _Teller(out, events))
+    except RunError as error:
+        return _fail(out, str(error))
+    except OSError as error:
+        return _fail(out, os_message(f"The run folder {folder.path} cannot be written", error))
+
+
+class _Teller:
+    """Sends events to the window and into events.jsonl. When the window is gone, only the file is written."""
+
+    def __init__(self, out: TextIO, events: TextIO) -> None:
+        self._out: TextIO | None = out
+        self._events = events
+
+    def __call__(self, event: Event) -> None:
+        line = encode(event) + "\n"
+        self._events.write(line)
+        self._events.flush()
+        if self._out is not None:
+            try:
+                self._out.write(line)
+                self._out.flush()
+            except OSError:  # a broken pipe; stdin's end will stop the run in order
+                self._out = None
+
+
+def _run(folder: RunFolder, tell: _Teller) -> int:
+    control = LineControl(sys.stdin)
+    tell(Hello(PROTOCOL, __version__, str(folder.path)))
+    try:
+        _log_to(folder.log_path)
+        _quiet_libraries()
+        from trainer import loop  # costs seconds; the window has heard from us before
+
+        loop.train(folder, tell, control)
+        return 0
+    except AtelierError as error:
+        traceback.print_exc()
+        tell(Failed(str(error), getattr(error, "field", "")))
+    except Exception as error:
+        traceback.print_exc()
+        tell(Failed(_sentence(error, folder)))
+    while not control.problems.empty():
+        tell(Warned(control.problems.get()))
+    return 1
+
+
+def _sentence(error: Exception, folder: RunFolder) -> str:
+    """An error that no part of the trainer foresaw, for the user."""
+    from trainer import device
+
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        import torch
+
+        return device.out_of_memory_advice(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if isinstance(error, OSError):
+        return os_message("The run cannot go on", error)
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"The run ended with an unforeseen error ({type(error).__name__}: {first}). The details are in {folder.log_path}; please report them."
+
+
+def _protect_stdout() -> TextIO:
+    """Keeps a copy of stdout for events and turns file descriptor 1 to stderr, so that no print can break the protocol."""
+    copy = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(copy, "w", encoding="utf-8", newline="\n")
+
+
+def _log_to(path: Path) -> None:
+    """Sends stderr, and with it everything that libraries print, to the run's log."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _quiet_libraries() -> None:
+    """No progress bars and no advice from libraries; nothing is looked up on a hub."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+    warnings.filterwarnings("default")
+
+
+def _fail(out: TextIO, message: str) -> int:
+    """A failure before there is a run folder to write into."""
+    out.write(encode(Failed(message)) + "\n")
+    out.flush()
+    return 1
