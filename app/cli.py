@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import resources
 from app import arguments
 from app.progress import Progress
 from app.worker_process import WorkerProcess
-from trainer import __version__, lora_file, presets, run_folder, settings_file
+from trainer import __version__, lora_file, preflight, presets, run_folder, settings_file
 from trainer.errors import AtelierError, ConfigError
 from trainer.events import Stop
 from trainer.run_folder import RunFolder
+from trainer.settings import TrainingSettings
 
 WINDOW_LATER = """LoRA Atelier's window comes with a later version. These work now:
     lora-atelier demo                                        trains the demo character in a few minutes
@@ -78,14 +80,13 @@ def _train(options: argparse.Namespace) -> int:
     if path is None and not options.preset and not given:
         raise ConfigError("", "Nothing to train. Give a run file, or --data FOLDER with --preset style, character or object.")
     values |= given
-    settings = settings_file.from_dict(values, where=path.name if path else "the command line")
-    return _follow(run_folder.create(settings))
+    return _start(settings_file.from_dict(values, where=path.name if path else "the command line"))
 
 
 def _demo(options: argparse.Namespace) -> int:
     path = resources.path("demo", f"{options.what}.toml")
     values = settings_file.read_dict(path) | {"runs_folder": options.runs_folder}
-    return _follow(run_folder.create(settings_file.from_dict(values, where=path.name)))
+    return _start(settings_file.from_dict(values, where=path.name))
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -104,7 +105,13 @@ def _worker(options: argparse.Namespace) -> int:
     return work(options.folder)
 
 
-def _follow(folder: RunFolder) -> int:
+def _start(settings: TrainingSettings) -> int:
+    """Checks what can be checked at once, then trains in a fresh run folder."""
+    preflight.check(settings)
+    return _follow(run_folder.create(settings), fresh=True)
+
+
+def _follow(folder: RunFolder, *, fresh: bool = False) -> int:
     """Trains in a worker process and shows its progress; Ctrl-C once stops and keeps, twice ends at once."""
     folder.settings()  # a run folder without readable settings is told before anything starts
     print(f"Run folder: {folder.path}", flush=True)
@@ -125,9 +132,12 @@ def _follow(folder: RunFolder) -> int:
             print("\nStopping after this step; the LoRA is kept. Ctrl-C again ends at once.", file=sys.stderr)
             events = worker.events()
     progress.close()
+    worker.close()
     outcome = worker.outcome
     if not outcome.was_successful:
         print(f"Error: {outcome.sentence()}", file=sys.stderr)
+        if fresh and not progress.started and outcome.failed is not None and not outcome.failed.unforeseen:
+            shutil.rmtree(folder.path)  # made by us a moment ago, and holds nothing
         if outcome.failed is None and (tail := outcome.log_tail()):
             print(f"The end of {folder.log_path}:\n{tail}", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ class Progress:
         self._phase, self._loss, self._total = "", float("nan"), 0
         self._line_at = 0.0
         self._seconds: list[float] = []
+        self.started = False
         self.previews: list[Path] = []
         self.exported: Exported | None = None
 
@@ -61,7 +62,7 @@ class Progress:
             print(f"{event.title}{count} ...", flush=True)
 
     def _start(self, event: Started) -> None:
-        self._total = event.total_steps
+        self._total, self.started = event.total_steps, True
         print(
             f"{event.pictures} pictures, {event.total_steps:,} steps, {event.trainable_parameters:,} trainable parameters, "
             f"{event.precision} on {event.device}.",

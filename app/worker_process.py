@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -107,6 +108,13 @@ class WorkerProcess:
             self._process.stdin.flush()
         except OSError:
             return
+
+    def close(self) -> None:
+        """Closes our ends of the pipes, after the worker has ended."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # a pipe whose other end is gone may complain when it is flushed
+                pipe.close()
 
     def kill(self) -> None:
         """Ends the worker at once; what was saved stays."""

@@ -29,7 +29,7 @@ _NAME = "default"  # of peft's adapter
 
 @dataclass(frozen=True)
 class Size:
-    """Rank and alpha of one adapted module; the update's strength is alpha / rank (alpha / sqrt(rank) for rsLoRA)."""
+    """Rank and alpha of one adapted module, as LoRA files have them: the update's strength is alpha / rank."""
 
     rank: int
     alpha: float
@@ -43,7 +43,7 @@ class Adapter:
     """
 
     def __init__(self, backbone: Backbone, sizes: Mapping[str, Mapping[str, Size]], settings: TrainingSettings) -> None:
-        self.backbone, self.rslora = backbone, settings.rslora
+        self.backbone = backbone
         self.layers: dict[tuple[str, str], LoraLayer] = {}
         for part, modules in sizes.items():
             model = backbone.part(part)
@@ -65,28 +65,37 @@ class Adapter:
         return list(dict.fromkeys(part for part, _ in self.layers))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The weights under the names of LoRA files, fp32 on the CPU; each module has its alpha.
-
-        rsLoRA's scale is folded into alpha, as readers scale by alpha / rank.
-        """
+        """The weights under the names of LoRA files, fp32 on the CPU; each module has its alpha."""
         out: dict[str, torch.Tensor] = {}
         for (part, module), layer in self.layers.items():
             stem = self.backbone.stems(part, module)[0]
             for key, parameter in _weights(layer):
                 value = parameter.detach().float().cpu()
                 out[f"{stem}.{key}"] = _as_dora_scale(value, layer) if key == "dora_scale" else value.contiguous().clone()
-            rank, alpha = layer.r[_NAME], float(layer.lora_alpha[_NAME])
-            out[f"{stem}.alpha"] = torch.tensor(alpha * math.sqrt(rank) if self.rslora else alpha)
+            out[f"{stem}.alpha"] = torch.tensor(float(layer.lora_alpha[_NAME]))
         return out
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Takes over weights that were read from a LoRA file (`tensors`)."""
+        """Takes over weights that were read from a LoRA file (`tensors`).
+
+        Where the file has no magnitudes, a DoRA adapter gets those at which it does what the file does.
+
+        Raises:
+            KeyError: a layer's weights are missing.
+            ModelError: the file has DoRA's magnitudes and this adapter has none.
+        """
         for (part, module), layer in self.layers.items():
-            stem = next(s for s in self.backbone.stems(part, module) if f"{s}.lora_down.weight" in tensors)
-            for key, parameter in _weights(layer):
-                if f"{stem}.{key}" in tensors:
-                    parameter.copy_(tensors[f"{stem}.{key}"].reshape(parameter.shape))
+            stems = self.backbone.stems(part, module)
+            stem = next((s for s in stems if f"{s}.lora_down.weight" in tensors), stems[0])
+            weights = dict(_weights(layer))
+            if f"{stem}.dora_scale" in tensors and "dora_scale" not in weights:
+                raise ModelError("The LoRA was trained with DoRA, which is off. Switch DoRA on to train it further.")
+            magnitude = None if f"{stem}.dora_scale" in tensors else weights.pop("dora_scale", None)
+            for key, parameter in weights.items():
+                parameter.copy_(tensors[f"{stem}.{key}"].reshape(parameter.shape))
+            if magnitude is not None:
+                magnitude.copy_(_norms(layer).reshape(magnitude.shape))
 
     def all_finite(self) -> bool:
         """Whether no weight is NaN or infinite. A sync point: not for the hot path."""
@@ -109,12 +118,20 @@ class Adapter:
 def fresh_sizes(backbone: Backbone, settings: TrainingSettings) -> dict[str, dict[str, Size]]:
     """Where adapters go and how large they are, as the settings say; 3x3 convolutions have their own rank and alpha."""
     out: dict[str, dict[str, Size]] = {}
-    usual = Size(settings.rank, settings.alpha)
-    wide = Size(settings.conv_rank or settings.rank, settings.conv_alpha or settings.alpha)
+    usual = _size(settings.rank, settings.alpha, settings)
+    wide = _size(settings.conv_rank or settings.rank, settings.conv_alpha or settings.alpha, settings)
     for part, names in backbone.lora_modules(settings.targets, text=settings.train_text_encoder).items():
         modules = dict(backbone.part(part).named_modules())
         out[part] = {n: wide if getattr(modules[n], "kernel_size", (1, 1)) != (1, 1) else usual for n in names}
     return out
+
+
+def _size(rank: int, alpha: float, settings: TrainingSettings) -> Size:
+    """The strength of rsLoRA, alpha / sqrt(rank), is folded into alpha: files and their readers know only alpha / rank.
+
+    Kalajdzievski 2023, https://arxiv.org/abs/2312.03732
+    """
+    return Size(rank, alpha * math.sqrt(rank) if settings.rslora else alpha)
 
 
 def sizes_of_file(backbone: Backbone, tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, dict[str, Size]]:
@@ -128,32 +145,37 @@ def sizes_of_file(backbone: Backbone, tensors: Mapping[str, torch.Tensor], path:
         raise ModelError(f"{path.name} holds no LoRA layers in the usual (kohya) format; choose another file.")
     out: dict[str, dict[str, Size]] = {}
     used: set[str] = set()
+    misfit = ""
     for part in ("unet", *backbone.text_encoders):
         for name, module in backbone.part(part).named_modules():
-            if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
-                continue
             stem = next((s for s in backbone.stems(part, name) if s in stems), None)
-            if stem is None:
+            if stem is None or not isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
                 continue
-            down, up = tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"]
-            weight = module.weight
-            if down.flatten(1).shape[1] != weight.flatten(1).shape[1] or up.shape[0] != weight.shape[0]:
-                raise ModelError(
-                    f"{path.name} does not fit this base model: layer {stem} expects {down.flatten(1).shape[1]} inputs and "
-                    f"{up.shape[0]} outputs, the model has {weight.flatten(1).shape[1]} and {weight.shape[0]}. "
-                    "Choose a LoRA made for the same kind of base model."
-                )
-            alpha = tensors.get(f"{stem}.alpha")
-            out.setdefault(part, {})[name] = Size(down.shape[0], float(down.shape[0] if alpha is None else alpha))
+            rank, alpha = tensors[f"{stem}.lora_down.weight"].shape[0], tensors.get(f"{stem}.alpha")
+            out.setdefault(part, {})[name] = Size(rank, float(rank if alpha is None else alpha))
             used.add(stem)
-    text_missing = {s for s in stems - used if s.startswith("lora_te")}
-    if len(used) + len(text_missing) < len(stems) or not out:
-        unknown = sorted(stems - used)
+            misfit = misfit or _misfit(stem, tensors, module.weight)
+    unknown = sorted(stems - used)
+    # Layers of text encoders have no place unless those are trained.
+    if not out or any(not s.startswith("lora_te") for s in unknown):
         raise ModelError(
             f"{path.name} was made for another family of models than {backbone.family.title}: {len(unknown)} of its "
             f"{len(stems)} layers have no place here, e.g. {unknown[0]}. Choose a LoRA made for {backbone.family.title}."
         )
+    if misfit:
+        raise ModelError(f"{path.name} does not fit this base model: {misfit}. Choose a LoRA made for such a model.")
     return out
+
+
+def _misfit(stem: str, tensors: Mapping[str, torch.Tensor], weight: torch.Tensor) -> str:
+    """Why a layer of a file cannot be put beside `weight`; empty when it can."""
+    down, up = tensors[f"{stem}.lora_down.weight"], tensors.get(f"{stem}.lora_up.weight")
+    if up is None or up.flatten(1).shape[1] != down.shape[0]:
+        return f"the two halves of layer {stem} do not belong together"
+    theirs, ours = (down.flatten(1).shape[1], up.shape[0]), (weight.flatten(1).shape[1], weight.shape[0])
+    if theirs != ours:
+        return f"{stem} expects {theirs[0]} inputs and {theirs[1]} outputs, the model has {ours[0]} and {ours[1]}"
+    return ""
 
 
 def _peft_config(modules: Mapping[str, Size], settings: TrainingSettings) -> LoraConfig:
@@ -163,7 +185,7 @@ def _peft_config(modules: Mapping[str, Size], settings: TrainingSettings) -> Lor
         r=usual.rank, lora_alpha=usual.alpha, target_modules=list(modules), lora_dropout=settings.dropout,  # type: ignore[arg-type]
         rank_pattern={f"^{_escaped(n)}": s.rank for n, s in others.items()},
         alpha_pattern={f"^{_escaped(n)}": s.alpha for n, s in others.items()},
-        use_dora=settings.dora, use_rslora=settings.rslora,
+        use_dora=settings.dora,
     )  # fmt: skip
 
 
@@ -182,3 +204,10 @@ def _weights(layer: LoraLayer) -> Iterator[tuple[str, torch.nn.Parameter]]:
 def _as_dora_scale(magnitude: torch.Tensor, layer: LoraLayer) -> torch.Tensor:
     """peft's magnitude as files hold it: one number per output, (out, 1) or (out, 1, 1, 1)."""
     return magnitude.reshape(-1, *[1] * (layer.get_base_layer().weight.dim() - 1)).contiguous().clone()
+
+
+def _norms(layer: LoraLayer) -> torch.Tensor:
+    """Length of each output's weights with the adapter in place, (out,): magnitudes at which DoRA changes nothing."""
+    weight = layer.get_base_layer().weight.flatten(1).float()
+    update = layer.lora_B[_NAME].weight.flatten(1) @ layer.lora_A[_NAME].weight.flatten(1)
+    return (weight + layer.scaling[_NAME] * update).norm(dim=1)  # type: ignore[no-any-return]

@@ -46,16 +46,18 @@ def sizes(rules: Rules) -> list[Size]:
 def fit(width: int, height: int, rules: Rules) -> Fit:
     """How a picture of that size is trained: in the bucket of the nearest aspect ratio (by its logarithm), centred.
 
-    Without upscaling, a picture that is smaller than its bucket keeps its own size, cut to multiples of the step.
+    Without upscaling, a picture that is smaller than its bucket keeps its own size, cut to multiples of the step and, if it
+    is very long, to the bucket's length. One that is narrower than a step is enlarged all the same.
     """
-    if not rules.upscale:
-        own = (width // rules.step * rules.step, height // rules.step * rules.step)
-        small = own[0] * own[1] <= rules.resolution**2 and max(own) <= rules.largest
-        if small and min(own) >= rules.step and rules.enabled:
-            return Fit(own, (width, height), ((width - own[0]) // 2, (height - own[1]) // 2))
+    own = (width // rules.step * rules.step, height // rules.step * rules.step)
+    keeps_size = rules.enabled and not rules.upscale and min(own) >= rules.step
+    if keeps_size and own[0] * own[1] <= rules.resolution**2 and max(own) <= rules.largest:
+        return Fit(own, (width, height), ((width - own[0]) // 2, (height - own[1]) // 2))
     aspect = math.log(width / height)
     size = min(sizes(rules), key=lambda s: (abs(math.log(s[0] / s[1]) - aspect), -s[0] * s[1]))
     scale = max(size[0] / width, size[1] / height)
+    if keeps_size and scale > 1:
+        size, scale = (min(size[0], own[0]), min(size[1], own[1])), 1.0
     resized = (max(size[0], round(width * scale)), max(size[1], round(height * scale)))
     return Fit(size, resized, ((resized[0] - size[0]) // 2, (resized[1] - size[1]) // 2))
 

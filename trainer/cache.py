@@ -6,6 +6,7 @@ clip skip, the text encoders and their number format. An edited picture has othe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -183,10 +184,8 @@ class ContentHashes:
         self._path, self._changed = path, False
         self._known: dict[str, list[object]] = {}
         if path is not None and path.is_file():
-            try:
-                self._known = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                self._known = {}
+            with contextlib.suppress(OSError, ValueError, TypeError):  # a damaged list only means reading files again
+                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
 
     def of(self, path: Path) -> str:
         """blake2b of the file's bytes."""
@@ -224,7 +223,7 @@ def _fingerprint(base: Path, parts: list[str]) -> str:
     """Tells models apart without reading gigabytes: configurations whole; of weights the header and 16 samples of 64 KB."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        for path in sorted((base / part).iterdir()):
+        for path in sorted(p for p in (base / part).iterdir() if p.is_file()):
             digest.update(f"{part}/{path.name}/{path.stat().st_size}".encode())
             if path.suffix == ".safetensors":
                 digest.update(repr(sorted(read_header(path).shapes.items())).encode())

@@ -56,28 +56,31 @@ def with_trigger(caption: str, trigger: str) -> str:
 def variants(caption: str, settings: TrainingSettings, seed: str) -> list[str]:
     """What the model may be shown for this caption: one text, or `caption_variants` mixed ones.
 
-    Tags are the comma-separated parts. The trigger word and the first `keep_tokens` tags stay in place and are never
-    dropped. The same seed gives the same list on any machine.
+    Tags are the comma-separated parts. Tags with the trigger word and the first `keep_tokens` tags stay in place and are
+    never dropped. The same seed gives the same list on any machine.
     """
     text = with_trigger(caption, settings.trigger)
     tags = [tag.strip() for tag in text.split(",") if tag.strip()]
     if not (settings.shuffle_tags or settings.tag_dropout) or len(tags) < 2:
         return [text]
-    keep = settings.keep_tokens
-    if settings.trigger and _contains(tags[0], settings.trigger):
-        keep = max(keep, 1)
+    parts = [part for part in settings.trigger.split(",") if part.strip()]
+    fixed = [i < settings.keep_tokens or any(_contains(tag, part) for part in parts) for i, tag in enumerate(tags)]
     rng = random.Random(f"{seed}|{text}")
     out = []
     for _ in range(settings.caption_variants):
-        rest = [tag for tag in tags[keep:] if rng.random() >= settings.tag_dropout]
+        shown = [i for i in range(len(tags)) if fixed[i] or rng.random() >= settings.tag_dropout]
+        loose = [tags[i] for i in shown if not fixed[i]]
         if settings.shuffle_tags:
-            rng.shuffle(rest)
-        out.append(", ".join(tags[:keep] + rest))
+            rng.shuffle(loose)
+        rest = iter(loose)
+        out.append(", ".join(tags[i] if fixed[i] else next(rest) for i in shown))
     return out
 
 
 def _contains(text: str, phrase: str) -> bool:
-    """Whether the phrase stands in the text as whole words, in any case."""
+    """Whether the phrase stands in the text as whole words, in any case; one without letters, as it is."""
+    if not _words(phrase):
+        return phrase.strip() in text
     padded, wanted = (f" {' '.join(_words(t))} " for t in (text, phrase))
     return wanted in padded
 

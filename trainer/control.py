@@ -52,16 +52,20 @@ class LineControl:
         return self._commands.get()
 
     def _read(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            if not line.strip():
-                continue
-            try:
-                message = decode(line)
-            except ProtocolError as error:
-                self.problems.put(str(error))
-                continue
-            if isinstance(message, Command):
-                self._commands.put(message)
-            else:
-                self.problems.put(f"An event was sent to the worker: {line.strip()[:80]!r}")
-        self._commands.put(Stop(export=False))
+        try:
+            for line in lines:
+                if line.strip():
+                    self._take(line)
+        finally:  # also when the stream breaks: a paused run must not wait for a window that cannot be heard
+            self._commands.put(Stop(export=False))
+
+    def _take(self, line: str) -> None:
+        try:
+            message = decode(line)
+        except ProtocolError as error:
+            self.problems.put(str(error))
+            return
+        if isinstance(message, Command):
+            self._commands.put(message)
+        else:
+            self.problems.put(f"An event was sent to the worker: {line.strip()[:80]!r}")

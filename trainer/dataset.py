@@ -45,7 +45,8 @@ def scan(folder: Path, *, repeats: int = 1, what: str = "Pictures") -> DataSet:
         DataError: the folder is missing, is a file, cannot be read, or holds no usable picture.
     """
     _check_folder(folder, what)
-    pictures, problems = [], []
+    pictures: list[Picture] = []
+    problems: list[str] = []
     suffixes = pixels.supported_suffixes()
     for path in _files(folder, problems):
         suffix = path.suffix.lower()
@@ -93,16 +94,16 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _files(folder: Path, problems: list[str]) -> list[Path]:
-    """Every file below the folder; hidden ones and links that lead nowhere are passed over."""
+    """Every file below the folder that is not hidden, by path, in an order that no file system or locale changes."""
     out = []
 
     def unreadable(error: OSError) -> None:
         problems.append(os_message(f"A folder in {folder} cannot be read", error))
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        out += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-    return out
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        out += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(out, key=lambda path: path.relative_to(folder).parts)
 
 
 def _caption(path: Path, folder: Path, problems: list[str]) -> str:

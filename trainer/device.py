@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import platform
+import re
 
 import psutil
 import torch
@@ -24,10 +25,9 @@ def choose(wanted: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise ConfigError("device", f'Device is "{wanted}"; it must be auto, cpu, cuda, cuda:1 or mps.') from None
+    if not re.fullmatch(r"cpu|mps|cuda(:\d|:[1-9]\d)?", wanted):
+        raise ConfigError("device", f'Device is "{wanted}"; it must be auto, cpu, cuda, cuda:1 or mps.')
+    device = torch.device(wanted)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device", 'Device is "cuda", but this machine has no usable NVIDIA or AMD GPU, or torch was installed without it. Use auto or cpu.')
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import DDPMScheduler
 
+from trainer.errors import ModelError
+
 if TYPE_CHECKING:
     from trainer.settings import TrainingSettings
 
@@ -31,8 +33,16 @@ class Schedule:
         """From the scheduler's configuration; the settings may override what is predicted and ask for zero terminal SNR.
 
         Zero terminal SNR: betas rescaled as in Lin et al. 2023, algorithm 1, https://arxiv.org/abs/2305.08891
+
+        Raises:
+            ModelError: the model predicts something that cannot be trained.
         """
         prediction = noise.get("prediction_type", EPSILON) if settings.prediction == "auto" else settings.prediction
+        if prediction not in (EPSILON, V_PREDICTION):
+            raise ModelError(
+                f'The base model\'s scheduler says that it predicts "{prediction}"; only {EPSILON} and {V_PREDICTION} '
+                "can be trained. Choose another base model, or set the prediction type if its scheduler is mistaken."
+            )
         zero = settings.zero_terminal_snr or bool(noise.get("rescale_betas_zero_snr"))
         scheduler = DDPMScheduler.from_config(noise, rescale_betas_zero_snr=zero)
         return Schedule(scheduler.alphas_cumprod.float(), prediction)
@@ -137,12 +147,13 @@ def debiased_weights(snr: torch.Tensor, prediction: str) -> torch.Tensor:
 def picture_losses(prediction: torch.Tensor, target: torch.Tensor, settings: TrainingSettings) -> torch.Tensor:
     """Each picture's loss in fp32, (B,): mean squared error, or pseudo-Huber 2c (sqrt(d² + c²) - c).
 
-    Huber: Khrapov et al. 2024, https://arxiv.org/abs/2403.16728; close to d² for d much smaller than c.
+    Huber: Khrapov et al. 2024, https://arxiv.org/abs/2403.16728; close to d² for d much smaller than c. Written as
+    2c d² / (sqrt(d² + c²) + c), which is the same but does not cancel for small d.
     """
     d = prediction.float() - target.float()
     if settings.loss == "huber":
         c = settings.huber_c
-        return (2 * c * ((d.square() + c * c).sqrt() - c)).flatten(1).mean(1)
+        return (2 * c * d.square() / ((d.square() + c * c).sqrt() + c)).flatten(1).mean(1)
     return d.square().flatten(1).mean(1)
 
 

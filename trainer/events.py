@@ -136,10 +136,11 @@ class Finished(Event):
 
 @dataclasses.dataclass(frozen=True)
 class Failed(Event):
-    """The run cannot go on. field: the setting at fault, or empty."""
+    """The run cannot go on. field: the setting at fault, or empty. unforeseen: an error of ours; the log has the details."""
 
     message: str
     field: str = ""
+    unforeseen: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,44 +171,58 @@ class SampleNow(Command):
 
 
 def encode(message: Event | Command) -> str:
-    """The message as one line, without the newline. Numbers that JSON lacks (nan, inf) become null."""
-    values = {k: _plain(v) for k, v in dataclasses.asdict(message).items()}
-    return json.dumps({"type": type_name(type(message))} | values, ensure_ascii=False, allow_nan=False)
+    """The message as one line, without the newline. Numbers that JSON lacks (nan, inf) become null.
+
+    All ASCII: any pipe and log carries it, no character in a name can end the line (U+2028), and file names that are not
+    Unicode (lone surrogates) pass through.
+    """
+    return json.dumps({"type": type_name(type(message))} | _plain(dataclasses.asdict(message)), allow_nan=False)
 
 
 def decode(line: str) -> Event | Command:
     """The message in a line.
 
     Raises:
-        ProtocolError: the line is not JSON, or of an unknown type, or lacks a field.
+        ProtocolError: the line is not JSON, or of an unknown type, or lacks a field, or a field has the wrong type.
     """
     shown = line if len(line) <= 80 else line[:77] + "..."
     try:
         values = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also for numbers of thousands of digits and brackets thousands deep
         raise ProtocolError(f"Not a line of the worker's protocol: {shown!r}") from None
-    if not isinstance(values, dict) or values.get("type") not in _TYPES:
+    kind = _TYPES.get(str(values.get("type"))) if isinstance(values, dict) else None
+    if kind is None:
         raise ProtocolError(f"Unknown message from the worker: {shown!r}")
-    kind = _TYPES[values.pop("type")]
-    names = {f.name for f in dataclasses.fields(kind)}
+    # A newer worker may send more fields than this reader knows; they are ignored.
+    known = {name: (values[name], hint) for name, hint in get_type_hints(kind).items() if name in values}
+    for name, (value, hint) in known.items():
+        if not _is_a(value, hint):
+            raise ProtocolError(f"{name} has the wrong type in {shown!r}")
     try:
-        # A newer worker may send more fields than this reader knows; they are ignored.
-        message = kind(**{k: v for k, v in values.items() if k in names})
+        return kind(**{name: _numbers(value, hint) for name, (value, hint) in known.items()})
     except TypeError:
         raise ProtocolError(f"A field is missing in {shown!r}") from None
-    hints = get_type_hints(kind)
-    for name in names:
-        value, hint = getattr(message, name), hints[name]
-        if hint is float and value is None:
-            object.__setattr__(message, name, float("nan"))
-        elif hint in (int, str, bool, float) and not isinstance(value, (int, float) if hint is float else hint):
-            raise ProtocolError(f"{name} has the wrong type in {shown!r}")
-    return message
 
 
 def type_name(kind: type) -> str:
     """`StepDone` as "step_done"."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a JSON value fits a field; null stands for a float that is no number, and true is no 1."""
+    if hint is float:
+        return value is None or type(value) in (int, float)
+    if hint in (int, str, bool):
+        return type(value) is hint
+    return isinstance(value, dict) and all(_is_a(v, float) for v in value.values())  # dict[str, float]
+
+
+def _numbers(value: Any, hint: Any) -> Any:
+    """The value with null back as nan."""
+    if hint is float:
+        return float("nan" if value is None else value)
+    return {k: _numbers(v, float) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(value: Any) -> Any:

@@ -45,7 +45,7 @@ def train(folder: RunFolder, emit: Callable[[Event], None], control: Control) ->
         losses.add(step + 1, *_optimizer_step(session, step, total))
         step += 1
         orders.take(control.poll())
-        if step == total or orders.any or losses.due or session_is_due(session, step):
+        if step == total or orders.any or losses.due or anything_is_due(session, step):
             losses.report()
         if orders.pause:
             saved_at = _save(session, step, emit)
@@ -60,6 +60,7 @@ def train(folder: RunFolder, emit: Callable[[Event], None], control: Control) ->
         if step == total or step % session.settings.validate_every_steps == 0:
             _validate(session, step, emit)
         orders.done()
+        losses.restart_clock()
     if orders.stop is None or orders.stop.export:
         _export(session, step, emit)
     emit(Finished(step, completed=step == total))
@@ -80,7 +81,7 @@ def preview_is_due(session: Session, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def session_is_due(session: Session, step: int) -> bool:
+def anything_is_due(session: Session, step: int) -> bool:
     """Whether anything but training happens after this step; losses are read first, so that events stay in order."""
     return save_is_due(session, step) or preview_is_due(session, step) or step % session.settings.validate_every_steps == 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,29 +52,42 @@ def _parse(file: BinaryIO, size: int, path: Path) -> Header:
     if size < 10 or length > min(size - 8, MAX_HEADER_BYTES):
         raise ModelError(f"{path.name} is not a .safetensors file, or it is cut off.")
     try:
-        entries = json.loads(file.read(length))
-    except ValueError:
+        entries = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError):
         raise ModelError(f"{path.name} is not a .safetensors file: its header cannot be read.") from None
     if not isinstance(entries, dict):
         raise ModelError(f"{path.name} is not a .safetensors file: its header is no table.")
     metadata = entries.pop("__metadata__", None) or {}
-    shapes, dtypes, end = {}, {}, 0
+    shapes: dict[str, tuple[int, ...]] = {}
+    spans: list[tuple[int, int, str]] = []
     try:
         for name, entry in entries.items():
-            shape = tuple(int(n) for n in entry["shape"])
-            start, stop = entry["data_offsets"]
-            count = 1
-            for n in shape:
-                count *= n
-            if stop - start != count * _DTYPE_BYTES[entry["dtype"]] or start < 0:
+            shape, (start, stop) = entry["shape"], entry["data_offsets"]
+            if not isinstance(shape, list) or any(type(n) is not int for n in (*shape, start, stop)):
+                raise TypeError
+            if stop - start != math.prod(shape) * _DTYPE_BYTES[entry["dtype"]] or min(start, *shape, 0) < 0:
                 raise ModelError(f"{path.name} is damaged: the size of {name} does not fit its shape.")
-            shapes[name], dtypes[name], end = shape, entry["dtype"], max(end, stop)
+            shapes[name] = tuple(shape)
+            spans.append((start, stop, name))
     except (KeyError, TypeError, ValueError):
         raise ModelError(f"{path.name} is damaged: its header has an entry that makes no sense.") from None
+    end = 0
+    for start, stop, name in sorted(spans):
+        if start != end:
+            raise ModelError(f"{path.name} is damaged: {name} overlaps another tensor, or leaves a gap.")
+        end = stop
     if 8 + length + end > size:
         raise ModelError(f"{path.name} is cut off: {8 + length + end - size:,} bytes are missing. Copy it again.")
     strings = {str(k): v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {}
-    return Header(strings, shapes, dtypes, 8 + length)
+    return Header(strings, shapes, {name: entry["dtype"] for name, entry in entries.items()}, 8 + length)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of the header; the format forbids a name that is given twice."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a name is given twice")
+    return out
 
 
 def file_sha256(path: Path, start: int = 0) -> str:
@@ -103,14 +117,15 @@ def describe(path: Path) -> Description:
         ModelError: the file cannot be read or holds no LoRA.
     """
     header = read_header(path)
-    modules = {k.split(".lora_down.")[0]: s for k, s in header.shapes.items() if ".lora_down." in k}
+    modules = {k.split(".lora_down.")[0]: s for k, s in header.shapes.items() if ".lora_down." in k and s}
     if not modules:
         raise ModelError(f"{path.name} holds no LoRA layers in the usual (kohya) format: {len(header.shapes)} tensors, e.g. {next(iter(header.shapes), 'none')}.")
     m = header.metadata
     ranks = sorted({shape[0] for shape in modules.values()})
     parts = _count_by_prefix(modules)
     frequency = _json(m.get("ss_tag_frequency"))
-    tags = sorted(((n, t) for folder in frequency.values() if isinstance(folder, dict) for t, n in folder.items()), reverse=True)
+    folders = [folder for folder in frequency.values() if isinstance(folder, dict)]
+    tags = sorted(((n, t) for folder in folders for t, n in folder.items() if isinstance(n, int)), reverse=True)
     rows = {
         "File": [
             ("size", f"{path.stat().st_size / 1e6:.1f} MB"),
@@ -156,6 +171,6 @@ def _count_by_prefix(modules: dict[str, Any]) -> dict[str, int]:
 def _json(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

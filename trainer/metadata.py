@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from trainer import __version__, buckets
 from trainer.batches import Entry
 from trainer.families import Family
+from trainer.run_folder import safe_name
 from trainer.settings import TrainingSettings
 
 _SS_OPTIMIZERS = {
@@ -45,20 +47,23 @@ def build(settings: TrainingSettings, facts: Facts, *, step: int, finished: floa
 
 def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[str, str]:
     epoch = step * s.accumulation / f.batches_per_epoch
-    args = {"conv_dim": str(s.conv_rank or s.rank), "conv_alpha": str(s.conv_alpha or s.alpha)} if "convolutions" in s.targets else {}
+    args = {}
+    if "convolutions" in s.targets:
+        rank, alpha = s.conv_rank or s.rank, s.conv_alpha or s.alpha
+        args = {"conv_dim": str(rank), "conv_alpha": str(_alpha(s, rank, alpha))}
     if s.dora:
         args["dora_wd"] = "True"
     seen = [e.picture for e in f.entries for _ in range(e.picture.repeats)]
     values: dict[str, object] = {
         "session_id": random.Random(f"{f.started}/{s.seed}").randint(0, 2**32),
-        "training_started_at": f.started, "training_finished_at": finished, "output_name": s.title,
+        "training_started_at": f.started, "training_finished_at": finished, "output_name": safe_name(s.title),
         "steps": step, "epoch": round(epoch), "max_train_steps": f.total_steps,
         "num_epochs": max(1, round(f.total_steps * s.accumulation / f.batches_per_epoch)), "num_batches_per_epoch": f.batches_per_epoch,
         "seed": s.seed, "training_comment": s.description or None, "sd_model_name": base_name(s),
         "base_model_version": f.family.kohya_version_v if f.v_prediction else f.family.kohya_version,
         "v2": f.family.is_v2, "clip_skip": s.clip_skip if s.clip_skip > 1 else None, "max_token_length": s.max_tokens if s.max_tokens > 75 else None,
-        "network_module": "networks.lora", "network_dim": s.rank, "network_alpha": s.alpha, "network_dropout": s.dropout or None,
-        "network_args": json.dumps(args), "learning_rate": s.learning_rate, "unet_lr": s.learning_rate,
+        "network_module": "networks.lora", "network_dim": s.rank, "network_alpha": _alpha(s, s.rank, s.alpha), "network_dropout": s.dropout or None,
+        "network_args": args, "learning_rate": s.learning_rate, "unet_lr": s.learning_rate,
         "text_encoder_lr": s.text_encoder_learning_rate if s.train_text_encoder else None, "lr_scheduler": _SCHEDULES.get(s.schedule, s.schedule),
         "lr_warmup_steps": s.warmup_steps, "optimizer": f"{_SS_OPTIMIZERS[s.optimizer]}(weight_decay={s.weight_decay})",
         "max_grad_norm": s.gradient_clip, "gradient_accumulation_steps": s.accumulation, "gradient_checkpointing": s.gradient_checkpointing,
@@ -70,9 +75,9 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "num_train_images": len(seen), "num_reg_images": sum(e.picture.repeats for e in f.regularization), "num_validation_images": 0,
         "batch_size_per_device": s.batch_size, "total_batch_size": s.batch_size, "resolution": f"({s.resolution}, {s.resolution})",
         "enable_bucket": s.buckets, "bucket_no_upscale": not s.upscale, "min_bucket_reso": s.bucket_min, "max_bucket_reso": s.bucket_max,
-        "bucket_info": json.dumps(_bucket_info(f)), "dataset_dirs": json.dumps(_folders(s.data, f.entries)),
-        "reg_dataset_dirs": json.dumps(_folders(s.regularization, f.regularization) if s.regularization else {}),
-        "tag_frequency": json.dumps(_tag_frequency(s, f)), "keep_tokens": s.keep_tokens, "shuffle_caption": s.shuffle_tags,
+        "bucket_info": _bucket_info(f), "dataset_dirs": _folders(s.data, f.entries),
+        "reg_dataset_dirs": _folders(s.regularization, f.regularization) if s.regularization else {},
+        "tag_frequency": _tag_frequency(s, f), "keep_tokens": s.keep_tokens, "shuffle_caption": s.shuffle_tags,
         "caption_dropout_rate": s.caption_dropout, "caption_dropout_every_n_epochs": 0, "caption_tag_dropout_rate": s.tag_dropout,
         "color_aug": False, "flip_aug": s.flip, "random_crop": False, "cache_latents": True,
     }  # fmt: skip
@@ -95,7 +100,12 @@ def _model_spec(s: TrainingSettings, f: Facts, finished: float) -> dict[str, str
 
 def base_name(settings: TrainingSettings) -> str:
     """The base model's name without its folder, which would tell the user's disk layout to the world."""
-    return Path(settings.base).name
+    return PureWindowsPath(settings.base).name  # knows both kinds of separators
+
+
+def _alpha(s: TrainingSettings, rank: int, alpha: float) -> float:
+    """As the file's tensors have it, into which rsLoRA's scale is folded."""
+    return alpha * math.sqrt(rank) if s.rslora else alpha
 
 
 _SCHEDULES = {"cosine_restarts": "cosine_with_restarts"}
@@ -127,5 +137,11 @@ def _tag_frequency(s: TrainingSettings, f: Facts) -> dict[str, dict[str, int]]:
 
 
 def _plain(value: object) -> str:
-    """As kohya writes it; a leading brace would make A1111 take text for a table, so names and texts lose theirs."""
-    return str(value)
+    """As kohya writes it: tables as JSON, all else as Python prints it.
+
+    A1111 takes every value that begins with a brace for a table, so text never begins with one.
+    """
+    if isinstance(value, dict):
+        return json.dumps(value)
+    text = str(value)
+    return f" {text}" if text.startswith("{") else text

@@ -26,9 +26,20 @@ def build(settings: TrainingSettings, groups: Groups, device: torch.device) -> t
     if name in _EIGHT_BIT and (reason := devices.missing_bitsandbytes(device)):
         name = _EIGHT_BIT[name]
         warning = f"{reason} The plain {name} optimizer is used instead; it needs a little more memory."
+    if name == "prodigy":
+        warning = _with_one_rate(groups)
     for group in groups:
         group["initial_lr"] = group["lr"]
     return OPTIMIZERS[name](groups, settings), warning
+
+
+def _with_one_rate(groups: Groups) -> str:
+    """Prodigy refuses groups whose rates differ, so all that are trained take the first one's; a sentence if any did."""
+    rate = groups[0]["lr"]
+    moved = [g["part"].replace("_", " ") for g in groups if g["lr"] not in (rate, 0)]
+    for group in groups:
+        group["lr"] = rate if group["lr"] else 0.0
+    return f"Prodigy has one learning rate for all parts, so {rate:g} is used for {' and '.join(moved)} too." if moved else ""
 
 
 def _adamw(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:

@@ -11,6 +11,10 @@ from trainer.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 Image.MAX_IMAGE_PIXELS = 400_000_000  # a 20,000 px panorama is a picture, a decompression bomb is not
+_TURNS = {  # EXIF orientation to what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def header_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            turned = _orientation(picture) in (5, 6, 7, 8)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path.name} cannot be read as a picture ({_reason(error)}).") from None
     return (height, width) if turned else (width, height)
@@ -51,9 +55,9 @@ def open_rgb(path: Path, background: str = "#ffffff") -> Image.Image:
     """
     try:
         with Image.open(path) as picture:
+            turn = _TURNS.get(_orientation(picture))
             picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return flatten(upright if upright is not None else picture, background)
+            return flatten(picture if turn is None else picture.transpose(turn), background)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path.name} cannot be read as a picture ({_reason(error)}).") from None
 
@@ -61,8 +65,8 @@ def open_rgb(path: Path, background: str = "#ffffff") -> Image.Image:
 def flatten(picture: Image.Image, background: str) -> Image.Image:
     """Any Pillow mode to RGB; what lies hidden under transparency does not show through."""
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 bit grey: scaled, where convert() would clip it
-        low, high = picture.getextrema()
-        top = 65535 if high > 255 else 255  # type: ignore[operator]
+        _, high = picture.getextrema()
+        top = 65535 if picture.mode.startswith("I;16") or high > 255 else 255  # type: ignore[operator]
         grey = picture.convert("F").point(lambda v: v * (255 / top))
         return grey.convert("L").convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
@@ -81,10 +85,22 @@ def fitted(picture: Image.Image, fit: Fit, *, mirrored: bool) -> Image.Image:
     return ImageOps.mirror(picture) if mirrored else picture
 
 
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, from the header only.
+
+    A PNG's own `getexif` would decode the whole picture, to look for EXIF data that comes after the pixels (rare, and most
+    viewers do not look there either).
+    """
+    found = Image.Image.getexif(picture).get(0x0112, 1)
+    return found if isinstance(found, int) else 1
+
+
 def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, UnidentifiedImageError):
         return "it is not a picture, or of an unknown kind"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if "truncated" in text or "Truncated" in text:
         return "the file is cut off"
     if isinstance(error, Image.DecompressionBombError):

@@ -14,7 +14,7 @@ NAMES = ("style", "character", "object")
 
 @dataclass(frozen=True)
 class Preset:
-    """A starting point. values: settings that differ from their defaults; reasons: a sentence for each of them."""
+    """A starting point. values: the settings it sets, also some that equal the default; reasons: a sentence each."""
 
     name: str
     title: str

@@ -20,12 +20,17 @@ from pathlib import Path
 
 from trainer import settings_file
 from trainer.errors import RunError, os_message
-from trainer.settings import TrainingSettings
+from trainer.settings import DEMO, TrainingSettings
 
 if os.name == "nt":
     import msvcrt
 else:
     import fcntl
+
+_NAME_BYTES = 200  # file systems take 255; the date, suffixes and a temporary file's ending come on top
+_NO_NAMES = {  # Windows keeps these for devices, A1111 for "no network" and an easter egg
+    "none", "addams", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class RunFolder:
         folder = self.path / "checkpoints"
         if not folder.is_dir():
             return []
-        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "state.json").is_file())
+        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / "state.json").is_file())
 
     def sample(self, step: int, prompt: int, seed: int) -> Path:
         """The file of a preview picture."""
@@ -112,8 +117,9 @@ def create(settings: TrainingSettings, *, today: datetime.date | None = None) ->
     """A fresh run folder with the settings in it, named by date and title; never one that exists.
 
     Raises:
-        RunError: the runs folder cannot be written.
+        RunError: the runs folder cannot be written, or a path is not Unicode, so that run.toml cannot hold it.
     """
+    text = _frozen(settings)
     date = (today or datetime.date.today()).isoformat()
     stem = f"{date}_{safe_name(settings.title)}"
     parent = settings.runs_folder.expanduser().absolute()
@@ -121,23 +127,22 @@ def create(settings: TrainingSettings, *, today: datetime.date | None = None) ->
         path = parent / (stem if number == 1 else f"{stem}_{number}")
         try:
             path.mkdir(parents=True)
-        except FileExistsError:
+            write_atomically(RunFolder(path).settings_path, lambda p: p.write_bytes(text))
+        except (FileExistsError, NotADirectoryError):
             if not parent.is_dir():
                 raise RunError(f"The runs folder {parent} is a file; choose a folder.") from None
             continue
         except OSError as error:
             raise RunError(os_message(f"No run folder can be made in {parent}", error)) from None
-        folder = RunFolder(path)
-        absolute = settings.model_copy(update=_absolute_paths(settings))
-        write_atomically(folder.settings_path, lambda p: p.write_text(settings_file.dumps(absolute), encoding="utf-8"))
-        return folder
+        return RunFolder(path)
     raise RunError(f"{parent} already holds 10,000 runs named {stem}; give the LoRA another name.")
 
 
 def safe_name(title: str) -> str:
     """A file name that every system and every LoRA program takes: no separators, no `:,<>{}`, at most 80 characters."""
-    name = re.sub(r'[\x00-\x1f/\\:*?"<>|,{}\s]+', "_", title).strip("._ ")[:80]
-    return name if name and name.lower() not in ("none", "addams") else f"lora_{name}".rstrip("_")
+    name = re.sub(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?"<>|,{}\s]+', "_", title).strip("._ ")[:80]
+    name = name.encode()[:_NAME_BYTES].decode(errors="ignore").rstrip("._ ")
+    return name if name and name.lower().split(".")[0] not in _NO_NAMES else f"lora_{name}".rstrip("_")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -171,6 +176,16 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _frozen(settings: TrainingSettings) -> bytes:
+    """The text of the run's run.toml, with absolute paths."""
+    text = settings_file.dumps(settings.model_copy(update=_absolute_paths(settings)))
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        near = ascii(text[max(0, error.start - 40) : error.end])
+        raise RunError(f"A path has characters that are not Unicode, at the end of {near}. Rename the folder.") from None
+
+
 def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str]:
     """The settings' paths as absolute ones, so that the run folder can be opened from anywhere."""
     out: dict[str, Path | str] = {}
@@ -178,6 +193,6 @@ def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str]:
         value = getattr(settings, name)
         if isinstance(value, Path) and value != Path():
             out[name] = value.expanduser().absolute()
-    if Path(settings.base).expanduser().exists():
+    if settings.base not in (DEMO, "") and Path(settings.base).expanduser().exists():
         out["base"] = str(Path(settings.base).expanduser().absolute())
     return out

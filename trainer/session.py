@@ -5,20 +5,18 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
 
-import resources
 from trainer import adapter as adapters
-from trainer import checkpoint, dataset, families, metadata, optim
+from trainer import checkpoint, dataset, families, metadata, optim, preflight
 from trainer import device as devices
 from trainer.batches import Batches, Entry, entries_of
 from trainer.cache import Cache
 from trainer.diffusion import V_PREDICTION, Schedule
-from trainer.errors import ConfigError, DataError, ModelError
+from trainer.errors import DataError, ModelError
 from trainer.events import Phase, Warned
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.preview import Painter
@@ -86,7 +84,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
         emit(Warned(note))
     device = devices.choose(settings.device)
     dtype = devices.dtype_of(settings.precision, device)
-    backbone = families.load(base_path(settings.base))
+    backbone = families.load(preflight.base_path(settings.base))
     emit(Phase("Reading pictures"))
     pictures = _read_pictures(settings, emit)
     torch.manual_seed(settings.seed)
@@ -114,17 +112,6 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
             pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
         ),
     )  # fmt: skip
-
-
-def base_path(base: str) -> Path:
-    """The folder of a base model; "demo" is the one that ships with the app.
-
-    Raises:
-        ConfigError: nothing was given.
-    """
-    if not base:
-        raise ConfigError("base", 'No base model was given. Give a diffusers folder, or "demo".')
-    return resources.path("demo", "model") if base == "demo" else Path(base).expanduser()
 
 
 def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) -> Pictures:
@@ -177,8 +164,7 @@ def _adapter(backbone: Backbone, settings: TrainingSettings) -> adapters.Adapter
     if settings.start_from is None:
         return adapters.Adapter(backbone, adapters.fresh_sizes(backbone, settings), settings)
     path = settings.start_from
-    if not path.is_file():
-        raise ConfigError("start_from", f"Start from LoRA: there is no file {path}.")
+    preflight.check_lora(path)
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:

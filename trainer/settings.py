@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 
 VERSION = 1  # of the file format; settings_file.MIGRATIONS has one function per step
 
+DEMO = "demo"  # the base model that ships with the app, a word where others are paths
+
 GROUPS = ("Base model", "Pictures", "Captions", "LoRA", "Optimizer", "Noise and loss", "Run", "Previews", "Export")
 
 
@@ -57,7 +59,7 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Base model
-    base: str = setting("demo", "Base model", "Base model", "The model to teach: a diffusers folder, or demo for the tiny one that ships with the app.", advanced=False)
+    base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a diffusers folder, or demo for the tiny one that ships with the app.", advanced=False)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "Precision", "Base model", "Number format of the frozen base model; adapters are always fp32. auto takes bf16 where the device is good at it.")
     prediction: Literal["auto", "epsilon", "v_prediction"] = setting("auto", "Prediction type", "Base model", "What the base model predicts; auto reads it from the model's own scheduler.")
     clip_skip: int = setting(1, "Clip skip", "Base model", "1 uses the last layer of the text encoder, 2 the one before (most anime models). SDXL ignores it.", ge=1, le=12)
@@ -186,6 +188,10 @@ def rule_violations(s: TrainingSettings) -> list[tuple[str, str]]:
         out.append(("timestep_max", f"First timestep ({s.timestep_min}) must lie below last timestep ({s.timestep_max})."))
     if s.bucket_min > s.bucket_max:
         out.append(("bucket_min", f"Smallest side ({s.bucket_min} px) is larger than longest side ({s.bucket_max} px)."))
+    if s.bucket_step > s.resolution:
+        out.append(("bucket_step", f"Bucket step ({s.bucket_step} px) is larger than the resolution ({s.resolution} px)."))
+    if s.buckets and s.bucket_max < s.resolution:
+        out.append(("bucket_max", f"Longest side ({s.bucket_max} px) is smaller than the resolution ({s.resolution} px)."))
     if s.debiased and s.min_snr_gamma:
         out.append(("debiased", "Debiased estimation and min-SNR γ both weight the loss; set min-SNR γ to 0 or switch debiased off."))
     if s.noise_offset and s.multires_iterations:

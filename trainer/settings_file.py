@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from trainer.errors import ConfigError, os_message
-from trainer.settings import VERSION, PreviewPrompt, TrainingSettings, field_info
+from trainer.settings import DEMO, VERSION, PreviewPrompt, TrainingSettings, field_info
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # from version n to n + 1
 
@@ -43,14 +43,16 @@ def read_dict(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError("", os_message(f"{path} cannot be read", error)) from None
     version = values.pop("version", VERSION)
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:
+        raise ConfigError("", f"{path} has the file version {_shown(version)}, which there never was; it should be {VERSION}.")
+    if version > VERSION:
         raise ConfigError("", f"{path} was written by a newer LoRA Atelier (file version {version}, this one reads up to {VERSION}).")
     for step in range(version, VERSION):
         values = MIGRATIONS[step](values)
     for name in ("data", "regularization", "validation", "start_from", "cache_folder", "runs_folder"):
         if isinstance(values.get(name), str) and values[name]:
             values[name] = str(path.parent / Path(values[name]).expanduser())
-    if isinstance(base := values.get("base"), str) and (path.parent / base).exists():
+    if isinstance(base := values.get("base"), str) and base not in (DEMO, "") and (path.parent / base).exists():
         values["base"] = str(path.parent / base)
     return values
 
@@ -77,9 +79,9 @@ def check(values: Mapping[str, Any], *, where: str = "the settings") -> list[Con
 
 
 def to_dict(settings: TrainingSettings) -> dict[str, Any]:
-    """All values as TOML types; what is None is left out, as TOML has no null."""
+    """All values as TOML types; what is None is left out, as TOML has no null, and so is a path that was not given."""
     values = settings.model_dump(mode="json", exclude_none=True)
-    return {"version": VERSION} | values
+    return {"version": VERSION} | {k: v for k, v in values.items() if getattr(settings, k) != Path()}
 
 
 def dumps(settings: TrainingSettings) -> str:
@@ -98,15 +100,20 @@ def _sentence(details: Any, where: str) -> ConfigError:
     prefix = ""
     if name == "previews" and len(location) > 2:
         model, prefix, name = PreviewPrompt, f"Preview {int(location[1]) + 1}: ", str(location[2])
+    field = "previews" if prefix else name  # a preview has no row of its own in the form
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(name, model.model_fields, n=1)
         hint = f' Did you mean "{near[0]}"?' if near else ""
-        return ConfigError(name, f'{prefix}Unknown setting "{name}" in {where}.{hint}')
+        return ConfigError(field, f'{prefix}Unknown setting "{name}" in {where}.{hint}')
     if name not in model.model_fields:
-        return ConfigError(name, f"{where}: {details['msg']}.")
+        return ConfigError(field, f"{where}: {details['msg']}.")
     label = field_info(model, name).label
-    shown = f'"{value}"' if isinstance(value, str) else f"{value}"
-    return ConfigError(name, f"{prefix}{label} is {shown}; it {_requirement(model, name, kind, details)}.")
+    return ConfigError(field, f"{prefix}{label} is {_shown(value)}; it {_requirement(model, name, kind, details)}.")
+
+
+def _shown(value: object) -> str:
+    text = str(value) if len(str(value)) <= 80 else f"{str(value)[:77]}..."
+    return f'"{text}"' if isinstance(value, str) else text
 
 
 def _requirement(model: type[BaseModel], name: str, kind: str, details: Any) -> str:
@@ -116,13 +123,21 @@ def _requirement(model: type[BaseModel], name: str, kind: str, details: Any) -> 
         return f"must be a multiple of {details['ctx']['multiple_of']}"
     if kind == "literal_error":
         return f"must be one of {', '.join(map(str, choices(model, name)))}"
-    if kind in ("int_parsing", "int_type", "int_from_float"):
+    if kind in ("int_parsing", "int_parsing_size", "int_type", "int_from_float", "finite_number"):
         return "must be a whole number"
     if kind in ("float_parsing", "float_type"):
         return 'must be a number, such as 0.0001 or "1e-4"'
     if kind in ("bool_parsing", "bool_type"):
         return "must be true or false"
-    return str(details["msg"])
+    if kind in _KINDS:
+        return _KINDS[kind]
+    return str(details["msg"]) if kind in ("colour", "targets") else f"cannot be used ({details['msg']})"
+
+
+_KINDS = {
+    "string_type": "must be text", "path_type": "must be a path", "tuple_type": "must be a list",
+    "model_type": 'must be a table, such as { prompt = "a cat" }',
+}  # fmt: skip
 
 
 def choices(model: type[BaseModel], name: str) -> tuple[Any, ...]:
@@ -137,9 +152,9 @@ def bounds_in_words(model: type[BaseModel], name: str) -> str:
     """The range of a number in words, e.g. "between 1 and 1024"."""
     low = high = ""
     for constraint in model.model_fields[name].metadata:
-        for key, words in (("ge", "{:g}"), ("gt", "above {:g}"), ("le", "{:g}"), ("lt", "below {:g}")):
+        for key, words in (("ge", "{}"), ("gt", "above {}"), ("le", "{}"), ("lt", "below {}")):
             if (bound := getattr(constraint, key, None)) is not None:
-                text = words.format(bound)
+                text = words.format(f"{bound:g}" if bound < 100_000 else f"{bound:,}")
                 low, high = (text, high) if key.startswith("g") else (low, text)
     if low and high and "above" not in low and "below" not in high:
         return f"between {low} and {high}"

@@ -65,7 +65,7 @@ def _run(folder: RunFolder, tell: _Teller) -> int:
         tell(Failed(str(error), getattr(error, "field", "")))
     except Exception as error:
         traceback.print_exc()
-        tell(Failed(_sentence(error, folder)))
+        tell(Failed(_sentence(error, folder), unforeseen=True))
     while not control.problems.empty():
         tell(Warned(control.problems.get()))
     return 1

@@ -144,7 +144,7 @@ def zorblin() -> list[Shape]:
     ]  # fmt: skip
 
 
-ZORBLIN_PALETTE = {"body": "#3ecf8e", "horn": "#ff9d2e", "knob": "#ff2f7d", "foot": "#1f8f63", "stripe": "#6a2fc0"}
+ZORBLIN_PALETTE = {"body": "#35a852", "horn": "#f58220", "knob": "#e0323c", "foot": "#26793b", "stripe": "#8a3fc4"}
 
 SUBJECTS: dict[str, Callable[[], list[Shape]]] = {
     "cat": cat, "rabbit": rabbit, "fish": fish, "robot": robot, "house": house, "tree": tree,
@@ -184,7 +184,7 @@ def draw(spec: Spec, rng: random.Random) -> Image.Image:
 
 def _palette(spec: Spec) -> Palette:
     palette = {k: rgb(v) for k, v in (FIXED | ZORBLIN_PALETTE).items()}
-    main = rgb(COLOURS.get(spec.colour, "#3ecf8e"))
+    main = rgb(COLOURS[spec.colour])
     palette |= {"main": main, "dark": mix(main, (0, 0, 0), 0.25), "light": mix(main, (255, 255, 255), 0.55)}
     return palette
 
@@ -225,7 +225,7 @@ def random_shapes(rng: random.Random) -> Image.Image:
             shapes.append(polygon(role, *((x + rng.uniform(-0.6, 0.6), y + rng.uniform(-0.6, 0.6)) for _ in range(rng.choice((3, 4))))))
         else:
             shapes.append(stroke(role, rng.uniform(0.03, 0.15), (x, y), (x + rng.uniform(-1, 1), y + rng.uniform(-1, 1))))
-    style = rng.choice((flat, flat, ink, neon))
+    style = rng.choice((flat, ink, neon))
     return style(canvas, shapes, palette).reduce(OVERSAMPLING)  # type: ignore[arg-type]
 
 

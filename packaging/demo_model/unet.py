@@ -21,7 +21,7 @@ from text_encoder import encode
 from transformers import CLIPTextModel, CLIPTokenizer
 from work import WORK, Budget, State, as_bytes, as_signal, average_gradients, run_processes, set_learning_rate, spent_together, start_process
 
-PICTURES, BATCH, GAMMA = 24_000, 64, 5.0  # BATCH: of all processes together
+PICTURES, BATCH, GAMMA = 24_000, 32, 5.0  # BATCH: of all processes together
 CONFIG = {
     "sample_size": 16, "in_channels": 4, "out_channels": 4, "block_out_channels": (64, 96, 96, 80), "layers_per_block": 2,
     "cross_attention_dim": 128, "attention_head_dim": 2, "norm_num_groups": 8,

@@ -22,16 +22,18 @@ WORK = Path(os.environ.get("DEMO_MODEL_WORK", Path(__file__).resolve().parents[2
 
 
 class Budget:
-    """A training time in minutes that survives interruptions; the learning rate follows it, so any budget ends at 0."""
+    """A training time in CPU minutes of a process, so that a busy machine only takes longer; it survives interruptions. The
+    learning rate follows it, so any budget ends near 0.
+    """
 
     def __init__(self, minutes: float, *, peak_learning_rate: float, warmup_share: float = 0.02) -> None:
         self.minutes, self.peak, self.warmup_share = minutes, peak_learning_rate, warmup_share
-        self.spent_s, self._mark = 0.0, time.monotonic()
+        self.spent_s, self._mark = 0.0, time.process_time()
 
     def tick(self) -> float:
         """Counts the time since the last call; returns the share of the budget that is spent, in [0, 1]."""
-        now = time.monotonic()
-        self.spent_s += min(now - self._mark, 600.0)
+        now = time.process_time()
+        self.spent_s += now - self._mark
         self._mark = now
         return min(1.0, self.spent_s / 60 / self.minutes)
 

@@ -82,18 +82,17 @@ def detect(base: Path) -> Family:
         ModelError: there is no such model, it is something else (a LoRA, a single file), or a part is missing.
     """
     _check_is_folder(base)
-    index = _read_json(base / "model_index.json")
-    pipeline = str(index.get("_class_name", ""))
-    for part in _PARTS + (("text_encoder_2", "tokenizer_2") if "XL" in pipeline else ()):
+    pipeline = str(_read_json(base / "model_index.json").get("_class_name", "StableDiffusionPipeline"))
+    extra_large, editing = pipeline.startswith("StableDiffusionXL"), "Inpaint" in pipeline
+    if not extra_large and not editing and not pipeline.startswith("StableDiffusionPipeline"):
+        titles = ", ".join(f.title for f in FAMILIES.values())
+        raise ModelError(f"{base} is a {pipeline} model, which is not supported; use one of {titles}.")
+    for part in _PARTS + (("text_encoder_2", "tokenizer_2") if extra_large else ()):
         _check_part(base, part)
     unet = _read_json(base / "unet" / "config.json")
-    if unet.get("in_channels", 4) == 9:
-        raise ModelError(f"{base} is an inpainting model; choose the text-to-image model that it was made from.")
-    if "XL" in pipeline:
-        return FAMILIES["sdxl"]
-    if pipeline.startswith("StableDiffusionPipeline") or not pipeline:
-        return FAMILIES["sd2" if unet.get("use_linear_projection") else "sd1"]
-    raise ModelError(f"{base} is a {pipeline} model, which is not supported; use one of {', '.join(f.title for f in FAMILIES.values())}.")
+    if editing or unet.get("in_channels", 4) != 4:
+        raise ModelError(f"{base} is an inpainting or editing model; choose the text-to-image model it was made from.")
+    return FAMILIES["sdxl" if extra_large else "sd2" if unet.get("use_linear_projection") else "sd1"]
 
 
 def _check_is_folder(base: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import safetensors
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -75,7 +76,7 @@ class Backbone:
         config = json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))
         self.latent_channels: int = config.get("latent_channels", 4)
         self.scaling_factor: float = config.get("scaling_factor", 0.18215)
-        self.vae_scale: int = 2 ** (len(config["block_out_channels"]) - 1)
+        self.vae_scale: int = 2 ** (len(config.get("block_out_channels", (64,))) - 1)
 
     # Parts
 
@@ -92,11 +93,8 @@ class Backbone:
 
     def load_text_encoders(self, dtype: torch.dtype, device: torch.device) -> None:
         """Reads tokenizers and text encoders, frozen."""
-        from transformers import CLIPTokenizer
-
         for part in self.family.text_parts:
-            name = part.replace("text_encoder", "tokenizer")
-            self.tokenizers[part] = CLIPTokenizer.from_pretrained(self.base / name, local_files_only=True)
+            self.tokenizers[part] = self._read_tokenizer(part.replace("text_encoder", "tokenizer"))
             model = self._read(self.text_model_classes[part], part, dtype)
             self.text_encoders[part] = model.to(device).requires_grad_(False).eval()
 
@@ -172,11 +170,30 @@ class Backbone:
         folder = self.base / part
         names = [p.name for p in folder.iterdir()]
         plain = any(n.endswith((".safetensors", ".bin")) and ".fp16." not in n for n in names)
-        variant = None if plain else "fp16"
+        options = {"torch_dtype": dtype, "local_files_only": True, "variant": None if plain else "fp16"}
         try:
-            return kind.from_pretrained(folder, torch_dtype=dtype, local_files_only=True, variant=variant)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"{part} of the base model {self.base} cannot be read ({str(error).splitlines()[0]}). Copy the model again.") from error
+            model, found = kind.from_pretrained(folder, output_loading_info=True, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
+            raise self._unreadable(part, error) from error
+        # A weight that the file lacks would be left at random numbers, with no more than a line in the log.
+        if missing := sorted(found["missing_keys"]):
+            raise ModelError(
+                f"{part} of the base model {self.base} lacks {len(missing)} of its weights, e.g. {missing[0]}. "
+                "Copy the model again, whole."
+            )
+        return model
+
+    def _read_tokenizer(self, part: str) -> CLIPTokenizer:
+        from transformers import CLIPTokenizer
+
+        try:
+            return CLIPTokenizer.from_pretrained(self.base / part, local_files_only=True)
+        except Exception as error:  # the tokenizers library raises bare Exceptions
+            raise self._unreadable(part, error) from error
+
+    def _unreadable(self, part: str, error: Exception) -> ModelError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return ModelError(f"{part} of the base model {self.base} cannot be read ({reason}). Copy the model again.")
 
 
 def _collect() -> None:

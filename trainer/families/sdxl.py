@@ -29,10 +29,10 @@ class StableDiffusionXL(Backbone):
         return Conditioning(torch.cat(states, dim=-1), pooled)
 
     def denoise(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, size_ids: torch.Tensor) -> torch.Tensor:
-        """The UNet also gets the pooled embedding and the size ids."""
+        """The UNet also gets the pooled embedding and the size ids; those in fp32, as bf16 would round 1333 px to 1336."""
         assert self.unet is not None
         assert told.pooled is not None
-        extra = {"text_embeds": told.pooled, "time_ids": size_ids.to(told.pooled.dtype)}
+        extra = {"text_embeds": told.pooled, "time_ids": size_ids.float()}
         return self.unet(noisy, t, told.states, added_cond_kwargs=extra, return_dict=False)[0]
 
     def stems(self, part: str, module: str) -> tuple[str, ...]:

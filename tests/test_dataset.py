@@ -1,0 +1,197 @@
+"""dataset.py: a folder as a list of pictures, the same on every machine, and every fault in a sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import draw_pictures
+from trainer import pixels
+from trainer.dataset import DataSet, Picture, require_captions, scan
+from trainer.errors import DataError
+
+UNKNOWN = "it is not a picture, or of an unknown kind"
+
+
+def shown(data: DataSet, folder: Path) -> list[str]:
+    return [p.path.relative_to(folder).as_posix() for p in data.pictures]
+
+
+def put(path: Path, size: tuple[int, int] = (8, 8), caption: str | bytes | None = "a thing") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+    if caption is not None:
+        path.with_suffix(".txt").write_bytes(caption if isinstance(caption, bytes) else caption.encode())
+    return path
+
+
+def test_pictures_come_with_size_and_caption(pictures: Path) -> None:
+    data = scan(pictures)
+    assert data.problems == () and data.views == 6
+    assert data.pictures[1] == Picture(pictures / "1.png", 96, 64, "blob, number 1, round thing", 1)
+    assert [(p.width_px, p.height_px) for p in data.pictures] == 2 * [(64, 64), (96, 64), (64, 96)]
+
+
+def test_pictures_at_any_depth_are_sorted_by_path(tmp_path: Path) -> None:
+    names = ["B.png", "Z/a.png", "a/b/c/d/e.png", "a/b.png", "a/c.png", "a b.png", "a.png", "b/a.png", "é.png"]
+    for name in reversed(names):
+        put(tmp_path / name)
+    assert shown(scan(tmp_path), tmp_path) == names
+
+
+def test_every_kind_of_picture_that_this_machine_reads_is_found_whatever_the_case(tmp_path: Path) -> None:
+    names = [*sorted(f"x{s}" for s in pixels.supported_suffixes()), "y.PNG"]
+    for name in names:
+        put(tmp_path / name)
+    assert shown(scan(tmp_path), tmp_path) == names
+
+
+def test_a_kind_that_this_machine_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "b.avif").touch()
+    monkeypatch.setattr(pixels, "supported_suffixes", lambda: (".png",))
+    assert scan(tmp_path).problems == ("b.avif is left out: this machine's Pillow cannot read .avif files.",)
+
+
+def test_hidden_files_and_folders_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    for name in (".b.png", "._a.png", ".thumbnails/c.png", "sub/.d.png"):
+        put(tmp_path / name)
+    for name in ("notes.md", "a.psd", "png", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.png").mkdir()
+    assert shown(scan(tmp_path), tmp_path) == ["a.png"] and scan(tmp_path).problems == ()
+
+
+def test_numbers_in_folder_names_multiply_the_repeats(tmp_path: Path) -> None:
+    root = tmp_path / "2_root"
+    for name in ("a", "3_x/b", "3_x/5_y/c", "x_4/d", "0_z/e", "7/f", "12345_v/g", "6_/h"):
+        put(root / f"{name}.png")
+    repeats = {p.path.stem: p.repeats for p in scan(root, repeats=10).pictures}
+    assert repeats == {"a": 20, "b": 60, "c": 300, "d": 20, "e": 20, "f": 20, "g": 20, "h": 120}
+    assert scan(root, repeats=10).views == sum(repeats.values())
+    assert [p.repeats for p in scan(root / "3_x" / "5_y").pictures] == [5]  # only from the given folder down
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda p: p / "nowhere", r"Pictures folder .*nowhere does not exist\. Check the path\."),
+        (lambda p: put(p / "a.png"), r"Pictures: .*a\.png is a file\. Give the folder that holds the pictures\."),
+        (lambda p: p, r"Pictures folder .* holds no usable picture \(\.png, \.jpg, .*\)\.$"),
+        (lambda p: Path(), r"Pictures: no folder was given\. Choose the folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(make: object, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=sentence):
+        scan(make(tmp_path))  # type: ignore[operator]
+    with pytest.raises(DataError, match=sentence.replace("Pictures", "Validation pictures", 1)):
+        scan(make(tmp_path), what="Validation pictures")  # type: ignore[operator]
+
+
+def test_broken_pictures_are_named_and_the_others_kept(tmp_path: Path) -> None:
+    put(tmp_path / "good.png")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "bad.jpg").write_text("not a picture")
+    (tmp_path / "empty.png").touch()
+    data = scan(tmp_path)
+    assert shown(data, tmp_path) == ["good.png"]
+    assert data.problems == tuple(
+        f"{name} is left out: {Path(name).name} cannot be read as a picture ({UNKNOWN})."
+        for name in ("empty.png", "sub/bad.jpg")
+    )
+
+
+def test_a_folder_of_broken_pictures_only_says_why_the_first_is_broken(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no")
+    with pytest.raises(DataError, match=r"All 2 pictures in it are unusable, e\.g\. a\.png is left out: a\.png cannot"):
+        scan(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_that_leads_nowhere_is_named_without_the_systems_jargon(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "a.png")
+    data = scan(tmp_path)
+    assert shown(data, tmp_path) == ["a.png", "c.png"]
+    sentence = "b.png is left out: b.png cannot be read as a picture (No such file or directory)."
+    assert [p for p in data.problems if "caption" not in p] == [sentence]
+
+
+def test_a_caption_that_cannot_be_read_leaves_its_picture_out(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"All 6 pictures .* 0\.png is left out: 0\.png: no permission"):
+        scan(pictures)
+
+
+def test_a_sub_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.png")
+    put(tmp_path / "locked" / "b.png")
+    real = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    data = scan(tmp_path)
+    assert shown(data, tmp_path) == ["a.png"]
+    (problem,) = data.problems
+    assert problem.startswith(f"A folder in {tmp_path} cannot be read: no permission") and "locked" in problem
+
+
+def test_a_caption_that_is_not_utf_8_is_read_and_noted(tmp_path: Path) -> None:
+    put(tmp_path / "sub" / "a.png", caption="Bär".encode("cp1252"))
+    put(tmp_path / "b.png", caption="\ufeffBär".encode("utf-16-le"))
+    data = scan(tmp_path)
+    assert [p.caption for p in data.pictures] == ["Bär", "Bär"]
+    assert data.problems == ("The caption sub/a.txt is not UTF-8; it was read as cp1252.",)
+
+
+def test_captions_may_be_in_caption_files(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", caption=None)
+    (tmp_path / "a.caption").write_text("a fox", encoding="utf-8")
+    put(tmp_path / "b.png", caption=None)
+    (tmp_path / "b.png.txt").write_text("a bear", encoding="utf-8")
+    assert [p.caption for p in scan(tmp_path).pictures] == ["a fox", "a bear"]
+
+
+def test_missing_captions_are_counted_unless_all_are_missing(pictures: Path) -> None:
+    (pictures / "0.txt").unlink()
+    (pictures / "1.txt").write_text(" \n")
+    assert scan(pictures).problems == ("2 of 6 pictures have no caption.",)
+    for file in pictures.glob("*.txt"):
+        file.unlink()
+    assert scan(pictures).problems == ()
+
+
+def test_pictures_without_any_words_are_refused_unless_there_is_a_trigger(pictures: Path) -> None:
+    require_captions(scan(pictures), pictures, "")
+    for file in sorted(pictures.glob("*.txt"))[1:]:
+        file.unlink()
+    require_captions(scan(pictures), pictures, "")
+    (pictures / "0.txt").write_text("")
+    data = scan(pictures)
+    require_captions(data, pictures, "zorblin")
+    with pytest.raises(DataError, match=r"No picture in .* has a caption, and there is no trigger word\. Write"):
+        require_captions(data, pictures, "")
+
+
+def test_a_copy_of_the_folder_elsewhere_gives_the_same_list(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "one" / "3_a")
+    draw_pictures(tmp_path / "one" / "b", count=2)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    one, two = (scan(tmp_path / name) for name in ("one", "two"))
+    assert shown(one, tmp_path / "one") == shown(two, tmp_path / "two")
+    assert [(p.caption, p.repeats) for p in one.pictures] == [(p.caption, p.repeats) for p in two.pictures]
