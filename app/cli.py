@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import resources
-from app import arguments
+from app import arguments, overview
 from app.progress import Progress
 from app.worker_process import WorkerProcess
 from trainer import __version__, lora_file, preflight, presets, run_folder, settings_file
@@ -143,7 +143,8 @@ def _follow(folder: RunFolder, *, fresh: bool = False) -> int:
         return 1
     print(outcome.sentence())
     if progress.previews:
-        print(f"Previews: {folder.samples}")
+        sheet = overview.write(folder)
+        print(f"Previews: {folder.samples}" + (f" (all on one sheet: {sheet.name})" if sheet else ""))
     if progress.exported is not None:
         print(f"LoRA file: {folder.path / progress.exported.path}")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer import loop, run_folder, settings_file
 from trainer.control import NoControl
-from trainer.events import Command, Event, StepDone
+from trainer.events import Command, Event, Started, StepDone
 from trainer.run_folder import RunFolder
 
 
@@ -24,7 +24,14 @@ def make_run(model: Path, pictures: Path, runs: Path, **changes: Any) -> RunFold
 def train(folder: RunFolder, control: Any = None) -> list[Event]:
     """Runs the loop in this process and returns its events."""
     events: list[Event] = []
-    loop.train(folder, events.append, control or NoControl())
+    control = control or NoControl()
+
+    def tell(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Started) and isinstance(control, AtPoll):
+            control.armed = True
+
+    loop.train(folder, tell, control)
     return events
 
 
@@ -34,14 +41,15 @@ def losses(events: list[Event]) -> list[float]:
 
 
 class AtPoll:
-    """Gives commands at the n-th poll (after step n), and while paused those of `paused`, one at a time."""
+    """Gives commands after the n-th step of this run (0: before the first), and while paused those of `paused`, one by one."""
 
     def __init__(self, commands: dict[int, list[Command]], paused: list[Command] | None = None) -> None:
-        self._commands, self._paused, self._polls = commands, paused or [], 0
+        self._commands, self._paused, self._polls, self.armed = commands, paused or [], 0, False
 
     def poll(self) -> list[Command]:
         """The commands of this step."""
-        self._polls += 1
+        if self.armed:
+            self._polls += 1
         return self._commands.get(self._polls, [])
 
     def wait(self) -> Command:

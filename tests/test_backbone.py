@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import weakref
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_a_damaged_tokenizer_is_said_in_a_sentence(file: str, copy: Any) -> None
     (folder / "tokenizer_2" / file).write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match=r"^tokenizer_2 of the base model .* cannot be read"):
         loaded(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokenizers_of_published_models_are_read(family: str, copy: Any) -> None:
+    """They have vocab.json and merges.txt; only newer ones have tokenizer.json."""
+    folder = copy(family)
+    parts = FAMILIES[family].text_parts
+    before = [loaded(folder).tokenize(part, ["Ab, cd"], 75) for part in parts]
+    for file in folder.glob("tokenizer*/tokenizer.json"):
+        model = json.loads(file.read_text(encoding="utf-8"))["model"]
+        (file.parent / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+        (file.parent / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+        file.unlink()
+    after = [loaded(folder).tokenize(part, ["Ab, cd"], 75) for part in parts]
+    assert [ids.tolist() for ids in after] == [ids.tolist() for ids in before]
 
 
 def test_text_encoder_weights_are_read_with_and_without_their_old_prefix(copy: Any) -> None:

@@ -141,7 +141,7 @@ def test_all_variants_of_a_caption_are_told_in_turn() -> None:
 
 @pytest.mark.parametrize(
     ("training", "regularization", "times"),
-    [(6, 3, 2), (7, 3, 2), (6, 6, 1), (100, 4, 25), (1, 1, 1)],
+    [(6, 3, 2), (7, 3, 2), (6, 6, 1), (3, 6, 1), (100, 4, 25), (1, 1, 1)],
 )
 def test_regularisation_pictures_are_repeated_to_balance(training: int, regularization: int, times: int) -> None:
     prior = [entry(f"r{i}", weight=0.5) for i in range(regularization)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from trainer.buckets import Rules, Size, counts, cropped_share, fit, sizes
@@ -25,7 +25,7 @@ def rules(draw: st.DrawFn, *, upscale: bool | None = None) -> Rules:
 
 
 SIDES = st.integers(1, 6000)
-quick = settings(max_examples=80, deadline=None, derandomize=True)
+quick = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @quick

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from trainer.captions import caption_file, decode, variants, with_trigger
@@ -21,6 +21,7 @@ GOLDEN = [
     "zorblin, red, tree, night, snow",
     "zorblin, snow, fox, red, tree",
 ]
+quick = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 TEXT = "zörblin, a fox's tail"
 
 
@@ -53,7 +54,10 @@ def test_line_breaks_tabs_and_runs_of_blanks_become_one_blank() -> None:
     assert decode(b"").text == decode(b" \r\n").text == decode(b"\xef\xbb\xbf").text == ""
 
 
+@quick
 @given(st.binary(max_size=60))
+@example(b"a\x00b\x00c")  # UTF-16 that is cut off
+@example(b"\xff\xfea")
 def test_any_bytes_are_read_as_one_line_without_nul(raw: bytes) -> None:
     text = decode(raw).text
     assert "\x00" not in text and len(text.splitlines()) <= 1 and text == text.strip()
@@ -86,6 +90,7 @@ def test_the_caption_stands_beside_the_picture_under_either_name(tmp_path: Path)
         ("catalogue", "cat", "cat, catalogue"),
         ("a tom-cat", "cat", "cat, a tom-cat"),
         ("a cat's eye", "cat", "cat, a cat's eye"),
+        ("a cat_2", "cat", "cat, a cat_2"),
         ("blue zorblin fox", "zorblin fox", "blue zorblin fox"),
         ("zorblin blue fox", "zorblin fox", "zorblin fox, zorblin blue fox"),
         ("絵, 狐", "絵", "絵, 狐"),
@@ -107,9 +112,13 @@ def test_without_mixing_there_is_one_text_just_as_it_was_written() -> None:
 
 def test_mixed_texts_are_the_same_on_every_machine() -> None:
     """Recorded once with Python 3.11; another value on another machine means that runs cannot be repeated there."""
-    settings = mixing(trigger="zorblin", tag_dropout=0.3, caption_variants=4)
-    assert variants("fox, red, snow, night, tree", settings, "42") == GOLDEN
-    assert variants("fox, red, snow, night, tree", settings, "43") != GOLDEN
+    asked = mixing(trigger="zorblin", tag_dropout=0.3, caption_variants=4)
+    assert variants("fox, red, snow, night, tree", asked, "42") == GOLDEN
+    assert variants("fox, red, snow, night, tree", asked, "43") != GOLDEN
+
+
+def test_two_tags_are_mixed_too() -> None:
+    assert set(variants("a, b", mixing(), "1")) == {"a, b", "b, a"}
 
 
 def test_there_are_as_many_variants_as_asked_for_and_they_differ() -> None:
@@ -117,13 +126,14 @@ def test_there_are_as_many_variants_as_asked_for_and_they_differ() -> None:
     assert len(texts) == 30 and len(set(texts)) > 25
 
 
+@quick
 @given(
     st.lists(st.sampled_from(["a", "bb", "ccc", "dd", "e", "zz"]), min_size=2, max_size=8),
     st.integers(0, 9), st.sampled_from([0.0, 0.4, 1.0]), st.booleans(),
 )  # fmt: skip
 def test_kept_tags_stay_in_front_and_none_is_made_up(tags: list[str], keep: int, drop: float, shuffle: bool) -> None:
-    settings = mixing(keep_tokens=keep, tag_dropout=drop, shuffle_tags=shuffle, caption_variants=5)
-    for text in variants(", ".join(tags), settings, "1"):
+    asked = mixing(keep_tokens=keep, tag_dropout=drop, shuffle_tags=shuffle, caption_variants=5)
+    for text in variants(", ".join(tags), asked, "1"):
         told = text.split(", ")
         assert told[: len(tags[:keep])] == tags[:keep]
         assert not Counter(told) - Counter([*tags, ""])
@@ -155,12 +165,12 @@ def test_the_trigger_word_is_neither_moved_nor_dropped(caption: str, shuffle: bo
     tags = caption.split(", ")
     place = next(i for i, tag in enumerate(tags) if "zorblin" in tag.lower())
     for keep in (0, 1, 2):
-        settings = mixing(trigger="zorblin", keep_tokens=keep, shuffle_tags=shuffle)
-        assert {t.split(", ").index(tags[place]) for t in variants(caption, settings, "1")} == {place}
-        for text in variants(caption, settings.model_copy(update={"tag_dropout": 1.0}), "1"):
+        asked = mixing(trigger="zorblin", keep_tokens=keep, shuffle_tags=shuffle)
+        assert {t.split(", ").index(tags[place]) for t in variants(caption, asked, "1")} == {place}
+        for text in variants(caption, asked.model_copy(update={"tag_dropout": 1.0}), "1"):
             assert text.split(", ") == [t for i, t in enumerate(tags) if i < keep or i == place]
 
 
 def test_a_trigger_of_two_tags_keeps_both_in_front() -> None:
-    settings = mixing(trigger="zorblin, blue fox", tag_dropout=0.5)
-    assert all(t.startswith("zorblin, blue fox") for t in variants("a, b, c, d", settings, "1"))
+    asked = mixing(trigger="zorblin, blue fox", tag_dropout=0.5)
+    assert all(t.startswith("zorblin, blue fox") for t in variants("a, b, c, d", asked, "1"))

@@ -58,8 +58,9 @@ def test_train_from_flags_prints_where_the_file_and_the_previews_are(cli: Cli, t
     assert "6 pictures, 3 steps" in out and "Step 3 of 3: loss " in out and "The run is complete." in out
     file = Path(next(line for line in out.splitlines() if line.startswith("LoRA file: ")).removeprefix("LoRA file: "))
     assert file.name == "zz_blob.safetensors" and load_file(file)
-    samples = Path(next(line for line in out.splitlines() if line.startswith("Previews: ")).removeprefix("Previews: "))
-    assert len(list(samples.glob("*.png"))) == 2
+    samples = next(line for line in out.splitlines() if line.startswith("Previews: ")).removeprefix("Previews: ")
+    assert samples.endswith("(all on one sheet: overview.png)")
+    assert sorted(p.name for p in Path(samples.split(" (")[0]).iterdir()) == ["000000_p0_s42.png", "000003_p0_s42.png", "overview.png"]
     assert "Traceback" not in out + err and "Failed to load" not in out + err
 
     code, out, _ = cli("inspect", file)

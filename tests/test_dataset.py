@@ -169,6 +169,7 @@ def test_captions_may_be_in_caption_files(tmp_path: Path) -> None:
 
 def test_missing_captions_are_counted_unless_all_are_missing(pictures: Path) -> None:
     (pictures / "0.txt").unlink()
+    assert scan(pictures).problems == ("1 of 6 pictures has no caption.",)
     (pictures / "1.txt").write_text(" \n")
     assert scan(pictures).problems == ("2 of 6 pictures have no caption.",)
     for file in pictures.glob("*.txt"):

@@ -305,7 +305,7 @@ def test_huber_is_square_for_small_and_straight_for_large_differences(scale: flo
     assert ours.numpy() == pytest.approx(expected.numpy(), rel=1e-4)
 
 
-def test_losses_of_half_precision_predictions_are_computed_in_fp32() -> None:
+def test_losses_of_half_precision_numbers_are_computed_in_fp32() -> None:
     """300^2 overflows fp16 (largest 65504)."""
-    prediction = torch.full((1, 4, 2, 2), 300.0, dtype=torch.float16)
-    assert diffusion.picture_losses(prediction, torch.zeros(1, 4, 2, 2), OFF).tolist() == [90000.0]
+    prediction, target = (torch.full((1, 4, 2, 2), x, dtype=torch.float16) for x in (300.0, 0.0))
+    assert diffusion.picture_losses(prediction, target, OFF).tolist() == [90000.0]

@@ -122,6 +122,14 @@ def test_a_stopped_run_goes_on_where_it_stopped(tiny_models: dict[str, Path], pi
     assert first + losses(train(folder)) == whole
 
 
+def test_stop_while_pictures_are_encoded_ends_at_once(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+    folder = make_run(tiny_models["sd1"], pictures, tmp_path)
+    events = train(folder, AtPoll({0: [Stop()]}))
+    assert events[-1] == Finished(0, completed=False)
+    assert not any(isinstance(e, Started) for e in events)
+    assert isinstance(train(folder)[-1], Finished)
+
+
 def test_pause_saves_and_waits_for_resume(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
     events = train(make_run(tiny_models["sd1"], pictures, tmp_path), AtPoll({2: [Pause()]}, paused=[SaveNow(), Resume()]))
     names = [type(e).__name__ for e in events]
@@ -240,6 +248,15 @@ def test_training_goes_on_from_a_lora_file(tiny_models: dict[str, Path], picture
     train(second)
     before, after = load_file(start), load_file(second.export / "test.safetensors")
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
+
+
+def test_text_layers_that_are_left_out_are_named(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+    first = make_run(tiny_models["sd1"], pictures, tmp_path, train_text_encoder=True, steps=1)
+    train(first)
+    events = train(make_run(tiny_models["sd1"], pictures, tmp_path, start_from=str(first.export / "test.safetensors"), steps=1))
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "test.safetensors also holds text-encoder layers; they are left out, because train the text encoder is off."
+    ]
 
 
 def test_every_event_of_a_run_can_be_read_again(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ def turned(path: Path, orientation: int, **options: Any) -> Path:
     return path
 
 
+def test_the_usual_picture_files_are_supported() -> None:
+    assert {".png", ".jpg", ".jpeg", ".webp", ".bmp"} <= set(pixels.supported_suffixes())
+    assert set(pixels.SUFFIXES) - set(pixels.supported_suffixes()) <= {".avif"}
+
+
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif"])
 def test_a_rotated_picture_is_seen_upright(suffix: str, orientation: int, tmp_path: Path) -> None:

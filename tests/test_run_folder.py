@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from trainer import run_folder
@@ -20,6 +21,7 @@ from trainer.settings import TrainingSettings
 
 DAY = datetime.date(2026, 11, 24)
 ROOT = Path(__file__).parents[1]
+RESERVED = {"none", "addams", "con", "prn", "aux", "nul", "com1", "com9", "lpt1", "lpt9"}
 
 
 def settings(tmp_path: Path, **values: object) -> TrainingSettings:
@@ -44,6 +46,7 @@ def test_a_file_in_the_way_of_a_name_is_stepped_over_and_kept(tmp_path: Path) ->
     assert (tmp_path / "runs" / "2026-11-24_a").read_text() == "mine"
 
 
+@effort(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 @example('Zörblin/..\\..: a,b <lora:x:1> {y} | "z" ?*')
 @example("../../etc/passwd")
@@ -62,7 +65,7 @@ def test_any_title_makes_a_file_name_for_every_system(title: str) -> None:
     assert 1 <= len(name) <= 85
     assert not set(name) & set('/\\:*?"<>|,{} \t\n\x00') and name == name.strip("._ ")
     assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in name)
-    assert name.split(".")[0].lower() not in {"none", "addams", "con", "prn", "aux", "nul", "com1", "lpt9"}
+    assert name.split(".")[0].lower() not in RESERVED
     # The longest file that is made of it: a temporary one beside the export; file systems take 255 bytes.
     assert len(f".{name}.safetensors.1234567.part".encode()) <= 255
     assert len(f"2026-11-24_{name}_9999".encode()) <= 255
@@ -73,6 +76,7 @@ def test_a_plain_title_keeps_its_name() -> None:
     for title in ("zorblin", "Zörblin", "絵", "fox-2", "v1.5", "null", "console", "com10"):
         assert safe_name(title) == title
     assert safe_name("a, b: c") == "a_b_c"
+    assert {safe_name(name) for name in RESERVED} == {f"lora_{name}" for name in RESERVED}
     for title, name in (("", "lora"), ("None", "lora_None"), ("nul", "lora_nul"), ("aux.b", "lora_aux.b")):
         assert safe_name(title) == name
 

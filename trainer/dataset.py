@@ -67,7 +67,7 @@ def scan(folder: Path, *, repeats: int = 1, what: str = "Pictures") -> DataSet:
         raise DataError(f"{what} folder {folder} holds no usable picture ({', '.join(suffixes)}).{found}")
     without = sum(not p.caption for p in pictures)
     if 0 < without < len(pictures):
-        problems.append(f"{without} of {len(pictures)} pictures have no caption.")
+        problems.append(f"{without} of {len(pictures)} pictures {'has' if without == 1 else 'have'} no caption.")
     return DataSet(tuple(pictures), tuple(problems))
 
 

@@ -33,14 +33,17 @@ def train(folder: RunFolder, emit: Callable[[Event], None], control: Control) ->
     Raises:
         AtelierError: the run cannot start or go on; the last good checkpoint stays as it is.
     """
-    session = prepare(folder, emit)
+    orders = _Orders()
+    session = _prepare_or_stop(folder, emit, control, orders)
+    if session is None:
+        emit(Finished(max(folder.checkpoints(), default=0), completed=False))
+        return
     step, total = _resume(session), session.batches.total_steps
     emit(_started(session, step))
     if step == 0:
         _draw_previews(session, 0, emit)
         _validate(session, 0, emit)
-    orders, losses = _Orders(), _Losses(session, emit)
-    saved_at = step
+    losses, saved_at = _Losses(session, emit), step
     while step < total and not orders.stop:
         losses.add(step + 1, *_optimizer_step(session, step, total))
         step += 1
@@ -157,6 +160,25 @@ class _Losses:
 
     def restart_clock(self) -> None:
         self.step_ended_at = time.monotonic()
+
+
+def _prepare_or_stop(folder: RunFolder, emit: Callable[[Event], None], control: Control, orders: _Orders) -> Session | None:
+    """The session, or None when the user stopped while pictures were still being encoded; other orders are kept."""
+
+    def tell(event: Event) -> None:
+        emit(event)
+        orders.take(control.poll())
+        if orders.stop:
+            raise _StoppedEarly
+
+    try:
+        return prepare(folder, tell)
+    except _StoppedEarly:
+        return None
+
+
+class _StoppedEarly(Exception):
+    """The user stopped before the first step."""
 
 
 def _resume(session: Session) -> int:

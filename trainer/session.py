@@ -96,7 +96,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
     backbone.load_unet(dtype, device)
     if settings.gradient_checkpointing:
         backbone.unet.enable_gradient_checkpointing()  # type: ignore[union-attr]
-    adapter = _adapter(backbone, settings)
+    adapter = _adapter(backbone, settings, emit)
     optimizer, warning = optim.build(settings, _groups(adapter, settings), device)
     if warning:
         emit(Warned(warning))
@@ -160,7 +160,7 @@ def _encode_captions(
     backbone.free_text_encoders()
 
 
-def _adapter(backbone: Backbone, settings: TrainingSettings) -> adapters.Adapter:
+def _adapter(backbone: Backbone, settings: TrainingSettings, emit: Callable[[Event], None]) -> adapters.Adapter:
     if settings.start_from is None:
         return adapters.Adapter(backbone, adapters.fresh_sizes(backbone, settings), settings)
     path = settings.start_from
@@ -169,6 +169,8 @@ def _adapter(backbone: Backbone, settings: TrainingSettings) -> adapters.Adapter
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path.name} is not a .safetensors file that can be read ({error}). Choose another LoRA.") from None
+    if not settings.train_text_encoder and any(key.startswith("lora_te") for key in tensors):
+        emit(Warned(f"{path.name} also holds text-encoder layers; they are left out, because train the text encoder is off."))
     adapter = adapters.Adapter(backbone, adapters.sizes_of_file(backbone, tensors, path), settings)
     adapter.load(tensors)
     return adapter

@@ -53,22 +53,29 @@ class _Teller:
 def _run(folder: RunFolder, tell: _Teller) -> int:
     control = LineControl(sys.stdin)
     tell(Hello(PROTOCOL, __version__, str(folder.path)))
+    failure = _train(folder, tell, control)
+    while not control.problems.empty():
+        tell(Warned(f"A command was not understood. {control.problems.get()}"))
+    if failure is not None:
+        tell(failure)
+    return 0 if failure is None else 1
+
+
+def _train(folder: RunFolder, tell: _Teller, control: LineControl) -> Failed | None:
+    """Trains; returns how it failed, with the traceback in the log."""
     try:
         _log_to(folder.log_path)
         _quiet_libraries()
         from trainer import loop  # costs seconds; the window has heard from us before
 
         loop.train(folder, tell, control)
-        return 0
     except AtelierError as error:
         traceback.print_exc()
-        tell(Failed(str(error), getattr(error, "field", "")))
+        return Failed(str(error), getattr(error, "field", ""))
     except Exception as error:
         traceback.print_exc()
-        tell(Failed(_sentence(error, folder), unforeseen=True))
-    while not control.problems.empty():
-        tell(Warned(control.problems.get()))
-    return 1
+        return Failed(_sentence(error, folder), unforeseen=True)
+    return None
 
 
 def _sentence(error: Exception, folder: RunFolder) -> str:

@@ -21,7 +21,7 @@ from work import Budget, State, as_bytes, as_signal, average_gradients, drawn, p
 
 BATCH = 4
 CONFIG = {
-    "block_out_channels": (16, 32, 64, 96), "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 1, "sample_size": 128,
+    "block_out_channels": (16, 32, 64, 96), "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 8, "sample_size": 128,
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ def train(rank: int, minutes: float, processes: int) -> None:
     model = build()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    budget = Budget(minutes, peak_learning_rate=2e-3)
+    budget = Budget(minutes, peak_learning_rate=1.2e-3)
     state = State("autoencoder", model, optimizer, budget)
     state.load()
     torch.manual_seed(state.step * processes + rank)

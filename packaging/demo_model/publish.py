@@ -44,6 +44,8 @@ def publish_model(out: Path) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
     }  # fmt: skip
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for path in out.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{out}: {size / 1e6:.2f} MB")
 
@@ -55,6 +57,10 @@ def _publish_text(out: Path) -> None:
     path = out / "text_encoder" / "model.safetensors"
     tensors = {f"text_model.{k.removeprefix('text_model.')}": v.half() for k, v in load_file(path).items() if not k.endswith("position_ids")}
     save_file(tensors, path, {"format": "pt"})
+    model = json.loads((out / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (out / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    merges = (" ".join(m) if isinstance(m, list) else m for m in model["merges"])
+    (out / "tokenizer" / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
     config = out / "text_encoder" / "config.json"
     config.write_text(config.read_text(encoding="utf-8").replace("float32", "float16"), encoding="utf-8")
 

@@ -21,7 +21,7 @@ from text_encoder import encode
 from transformers import CLIPTextModel, CLIPTokenizer
 from work import WORK, Budget, State, as_bytes, as_signal, average_gradients, run_processes, set_learning_rate, spent_together, start_process
 
-PICTURES, BATCH, GAMMA = 24_000, 32, 5.0  # BATCH: of all processes together
+PICTURES, BATCH, GAMMA = 16_000, 32, 5.0  # BATCH: of all processes together
 CONFIG = {
     "sample_size": 16, "in_channels": 4, "out_channels": 4, "block_out_channels": (64, 96, 96, 80), "layers_per_block": 2,
     "cross_attention_dim": 128, "attention_head_dim": 2, "norm_num_groups": 8,
@@ -72,7 +72,7 @@ def corpus() -> dict[str, torch.Tensor]:
             print("pictures", start, flush=True)
     names = list(texts)
     states = torch.cat([encode(tokenizer, encoder, names[i : i + 256]).bfloat16() for i in range(0, len(names), 256)])
-    out = {"latents": torch.cat(latents), "states": states, "captions": torch.tensor(captions)}
+    out = {"latents": torch.cat(latents).contiguous(), "states": states.contiguous(), "captions": torch.tensor(captions)}
     save_file(out, path)
     return out
 
