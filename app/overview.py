@@ -34,8 +34,8 @@ def write(folder: RunFolder) -> Path | None:
         draw.text((x, GAP_PX), "before" if step == 0 else f"step {step}", fill=INK, font=font)
         for row, prompt in enumerate(rows):
             if prompt in found[step]:
-                with Image.open(found[step][prompt]) as picture:
-                    picture = picture.convert("RGB")
+                with Image.open(found[step][prompt]) as file:
+                    picture = file.convert("RGB")
                     scale = cell / max(picture.size)
                     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
                     sheet.paste(picture, (x, TITLE_PX + GAP_PX + row * (cell + GAP_PX)))

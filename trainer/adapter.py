@@ -182,7 +182,7 @@ def _peft_config(modules: Mapping[str, Size], settings: TrainingSettings) -> Lor
     usual = Counter(modules.values()).most_common(1)[0][0]
     others = {name: size for name, size in modules.items() if size != usual}
     return LoraConfig(
-        r=usual.rank, lora_alpha=usual.alpha, target_modules=list(modules), lora_dropout=settings.dropout,  # type: ignore[arg-type]
+        r=usual.rank, lora_alpha=usual.alpha, target_modules=list(modules), lora_dropout=settings.dropout,
         rank_pattern={f"^{_escaped(n)}": s.rank for n, s in others.items()},
         alpha_pattern={f"^{_escaped(n)}": s.alpha for n, s in others.items()},
         use_dora=settings.dora,

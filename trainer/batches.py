@@ -58,11 +58,8 @@ class Batches:
 
     def __init__(self, training: list[Entry], regularization: list[Entry], settings: TrainingSettings) -> None:
         self._settings = settings
-        views = sum(e.picture.repeats for e in training)
-        prior = sum(e.picture.repeats for e in regularization)
-        balance = max(1, views // prior) if prior else 1
         self._views = [e for e in training for _ in range(e.picture.repeats)]
-        self._views += [e for e in regularization for _ in range(e.picture.repeats * balance)]
+        self._views += _balanced([e for e in regularization for _ in range(e.picture.repeats)], len(self._views), settings.seed)
         sizes = buckets.counts([e.fit for e in self._views])
         self.per_epoch = sum(-(-count // settings.batch_size) for count in sizes.values())
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -107,6 +104,13 @@ class Batches:
             out += [members[i : i + self._settings.batch_size] for i in range(0, len(members), self._settings.batch_size)]
         rng.shuffle(out)
         return out
+
+
+def _balanced(prior: list[Entry], count: int, seed: int) -> list[Entry]:
+    """About as many views of regularisation pictures as of training pictures: repeated, or a seeded choice of too many."""
+    if len(prior) > count:
+        return random.Random(f"{seed}/prior").sample(prior, count)
+    return prior * (count // len(prior)) if prior else []
 
 
 def torch_seed(seed: int, number: int) -> int:

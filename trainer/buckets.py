@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trainer.pixels import Fit
 
@@ -26,21 +27,22 @@ class Rules:
     enabled: bool = True
 
 
-def sizes(rules: Rules) -> list[Size]:
+@lru_cache(maxsize=16)
+def sizes(rules: Rules) -> tuple[Size, ...]:
     """All bucket sizes: multiples of the step whose area is at most the square of the resolution, by aspect ratio.
 
     For each width the largest height that fits, and the mirror of each; the square itself is always among them.
     """
     square = _square(rules)
     if not rules.enabled:
-        return [square]
+        return (square,)
     area, out = rules.resolution**2, {square}
     low = min(rules.smallest, square[0])
     for width in range(_up(low, rules.step), min(rules.largest, area // low) + 1, rules.step):
         height = min(rules.largest, area // width) // rules.step * rules.step
         if height >= low:
             out |= {(width, height), (height, width)}
-    return sorted(out, key=lambda s: (s[0] / s[1], s))
+    return tuple(sorted(out, key=lambda s: (s[0] / s[1], s)))
 
 
 def fit(width: int, height: int, rules: Rules) -> Fit:

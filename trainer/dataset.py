@@ -117,10 +117,10 @@ def _caption(path: Path, folder: Path, problems: list[str]) -> str:
 
 
 def _folder_repeats(parent: Path, root: Path) -> int:
-    """The product of the numbers in front of the folder names from `root` (included) down to `parent`."""
+    """The product of the numbers (up to 999: `2024_trip` is a year) before the folder names from `root` down to `parent`."""
     repeats = 1
     for name in (root.name, *parent.relative_to(root).parts):
-        if found := re.match(r"(\d{1,4})_", name):
+        if found := re.match(r"(\d{1,3})_", name):
             repeats *= max(1, int(found[1]))
     return repeats
 

@@ -73,7 +73,7 @@ def memory_gb(device: torch.device) -> float:
         return torch.cuda.memory_reserved(device) / 1e9
     if device.type == "mps":
         return torch.mps.driver_allocated_memory() / 1e9
-    return psutil.Process().memory_info().rss / 1e9
+    return float(psutil.Process().memory_info().rss) / 1e9
 
 
 def missing_bitsandbytes(device: torch.device) -> str:

@@ -17,7 +17,7 @@ from trainer.run_folder import safe_name, write_atomically
 from trainer.session import Session, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trainer.batches import View
     from trainer.control import Control
@@ -102,7 +102,7 @@ class _Orders:
     def any(self) -> bool:
         return bool(self.stop or self.pause or self.save or self.sample)
 
-    def take(self, commands: list[object]) -> None:
+    def take(self, commands: Sequence[object]) -> None:
         for command in commands:
             match command:
                 case Stop():
@@ -207,7 +207,7 @@ def _optimizer_step(session: Session, step: int, total: int) -> tuple[torch.Tens
     losses = []
     for number in range(step * s.accumulation, (step + 1) * s.accumulation):
         loss = _batch_loss(session, session.batches.batch(number), number)
-        trained.scaler.scale(loss / s.accumulation).backward()
+        trained.scaler.scale(loss / s.accumulation).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     if s.gradient_clip:
         trained.scaler.unscale_(trained.optimizer)

@@ -22,7 +22,8 @@ def build(settings: TrainingSettings, groups: Groups, device: torch.device) -> t
 
     groups: `params`, `lr` and `part` each; `lr` is also kept as `initial_lr`, from which the schedule computes.
     """
-    name, warning = settings.optimizer, ""
+    name: str = settings.optimizer
+    warning = ""
     if name in _EIGHT_BIT and (reason := devices.missing_bitsandbytes(device)):
         name = _EIGHT_BIT[name]
         warning = f"{reason} The plain {name} optimizer is used instead; it needs a little more memory."

@@ -8,7 +8,7 @@ from pathlib import Path
 import resources
 from trainer import dataset, families, lora_file
 from trainer.errors import ConfigError, ModelError, RunError, os_message
-from trainer.settings import TrainingSettings
+from trainer.settings import TrainingSettings, info
 
 
 def check(settings: TrainingSettings) -> None:
@@ -21,7 +21,7 @@ def check(settings: TrainingSettings) -> None:
     dataset.require_captions(dataset.scan(settings.data), settings.data, settings.trigger)
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
-            dataset.scan(folder, what=f"{role.capitalize()} pictures")
+            dataset.scan(folder, what=info(role).label)
     if settings.start_from is not None:
         check_lora(settings.start_from)
     _check_writable(settings.runs_folder.expanduser().absolute())

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from trainer import settings_file
 from trainer.errors import RunError, os_message
 from trainer.settings import DEMO, TrainingSettings
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -104,11 +106,13 @@ class RunFolder:
             raise RunError(os_message(f"The run folder {self.path} cannot be used", error)) from None
         with lock:
             try:
-                if os.name == "nt":
+                if sys.platform == "win32":
                     msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
                 else:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                    raise RunError(os_message(f"The run folder {self.path} cannot be locked", error)) from None
                 raise RunError(f"Another worker is training in {self.path}. Stop it first, or start a new run.") from None
             yield
 
@@ -169,9 +173,11 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
         for file in partial.iterdir():
             with file.open("rb+") as f:
                 os.fsync(f.fileno())
+        old = path.with_name(f".{path.name}.old")
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(old)
         partial.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

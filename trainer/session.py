@@ -20,7 +20,7 @@ from trainer.errors import DataError, ModelError
 from trainer.events import Phase, Warned
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.preview import Painter
-from trainer.settings import PreviewPrompt, TrainingSettings, notes
+from trainer.settings import PreviewPrompt, TrainingSettings, info, notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) ->
     sets = {"": data}
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
-            sets[role] = dataset.scan(folder, what=f"{role.capitalize()} pictures")
+            sets[role] = dataset.scan(folder, what=info(role).label)
     for found in sets.values():
         for problem in found.problems:
             emit(Warned(problem))

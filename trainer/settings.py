@@ -135,7 +135,7 @@ class TrainingSettings(BaseModel):
     epochs: int = setting(0, "Epochs", "Run", "Length of the run in passes over all pictures; 0 counts in steps.", unit="epochs", ge=0, le=100_000)
     seed: int = setting(42, "Seed", "Run", "The same seed gives the same run.", ge=0, lt=2**32)
     save_every_steps: int = setting(200, "Checkpoint every", "Run", "0 saves only at the end.", unit="steps", ge=0)
-    save_every_epochs: int = setting(0, "Checkpoint every", "Run", "Used instead of steps when not 0.", unit="epochs", ge=0)
+    save_every_epochs: int = setting(0, "Checkpoint every (epochs)", "Run", "Used instead of steps when not 0.", unit="epochs", ge=0)
     keep_checkpoints: int = setting(5, "Keep checkpoints", "Run", "Older ones are removed; 0 keeps all.", ge=0)
     validate_every_steps: int = setting(100, "Validate every", "Run", "Steps between two measurements on the validation pictures.", unit="steps", ge=1)
     runs_folder: Path = setting(Path("runs"), "Runs folder", "Run", "Where run folders are made.")
@@ -150,6 +150,11 @@ class TrainingSettings(BaseModel):
     author: str = setting("", "Author", "Export", "Written into the file.")
     description: str = setting("", "Description", "Export", "Written into the file.")
     license: str = setting("", "License", "Export", "Written into the file.")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _dot_is_a_folder(cls, value: object) -> object:
+        return Path.cwd() if value == "." else value
 
     @field_validator("background")
     @classmethod

@@ -110,7 +110,7 @@ class Backbone:
 
     def part(self, name: str) -> torch.nn.Module:
         """The UNet or a text encoder by its part name."""
-        module = self.unet if name == "unet" else self.text_encoders[name]
+        module: torch.nn.Module | None = self.unet if name == "unet" else self.text_encoders[name]
         assert module is not None, f"{name} is not loaded"
         return module
 
@@ -136,12 +136,14 @@ class Backbone:
     def encode_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] to scaled latents (B, 4, H/8, W/8): the mean of the posterior."""
         assert self.vae is not None, "the autoencoder is not loaded"
-        return self.vae.encode(pictures).latent_dist.mean * self.scaling_factor
+        mean: torch.Tensor = self.vae.encode(pictures).latent_dist.mean
+        return mean * self.scaling_factor
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents back to pictures in [-1, 1]."""
         assert self.vae is not None, "the autoencoder is not loaded"
-        return self.vae.decode(latents.float() / self.scaling_factor, return_dict=False)[0]
+        pictures: torch.Tensor = self.vae.decode(latents.float() / self.scaling_factor, return_dict=False)[0]
+        return pictures
 
     def lora_modules(self, targets: Iterable[str], *, text: bool) -> dict[str, list[str]]:
         """Module paths that get adapters, by part, in the model's order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import CLIPTextModel
@@ -31,7 +31,8 @@ class StableDiffusion(Backbone):
     def denoise(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, size_ids: torch.Tensor) -> torch.Tensor:
         """The size ids are not used by this family."""
         assert self.unet is not None
-        return self.unet(noisy, t, told.states, return_dict=False)[0]
+        prediction: torch.Tensor = self.unet(noisy, t, told.states, return_dict=False)[0]
+        return prediction
 
     def stems(self, part: str, module: str) -> tuple[str, ...]:
         """kohya's names: diffusers paths with underscores."""
@@ -40,7 +41,7 @@ class StableDiffusion(Backbone):
         return ("lora_unet_" + module.replace(".", "_"),)
 
 
-def text_core(encoder: CLIPTextModel) -> torch.nn.Module:
+def text_core(encoder: CLIPTextModel) -> Any:
     """The module that holds layers and final norm.
 
     transformers 5 dropped the level `text_model` from CLIPTextModel but kept it in CLIPTextModelWithProjection.

@@ -33,7 +33,8 @@ class StableDiffusionXL(Backbone):
         assert self.unet is not None
         assert told.pooled is not None
         extra = {"text_embeds": told.pooled, "time_ids": size_ids.float()}
-        return self.unet(noisy, t, told.states, added_cond_kwargs=extra, return_dict=False)[0]
+        prediction: torch.Tensor = self.unet(noisy, t, told.states, added_cond_kwargs=extra, return_dict=False)[0]
+        return prediction
 
     def stems(self, part: str, module: str) -> tuple[str, ...]:
         """CompVis names, as kohya writes; diffusers names are read too."""
