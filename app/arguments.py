@@ -18,11 +18,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         flag, help_text = "--" + name.replace("_", "-"), about.help.replace("%", "%%")
         group = groups[about.group]
         if name == "previews":
-            group.add_argument("--preview", dest=name, action="append", metavar="PROMPT", help="A prompt to draw while training; may be given several times.")
+            group.add_argument(
+                "--preview",
+                dest=name,
+                action="append",
+                metavar="PROMPT",
+                help="A prompt to draw while training; may be given several times.",
+            )
         elif field.annotation is bool:
             group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=help_text)
         else:
-            group.add_argument(flag, dest=name, metavar=_metavar(name, about.unit), help=f"{help_text} ({_default(field.default)})")
+            group.add_argument(
+                flag, dest=name, metavar=_metavar(name, about.unit), help=f"{help_text} ({_default(field.default)})"
+            )
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -48,7 +56,11 @@ def _metavar(name: str, unit: str) -> str:
         return ",".join(options)
     if options:
         return "{" + ",".join(map(str, options)) + "}"
-    return unit.upper() if unit else ("PATH" if "folder" in name or isinstance(TrainingSettings.model_fields[name].default, Path) else "VALUE")
+    return (
+        unit.upper()
+        if unit
+        else ("PATH" if "folder" in name or isinstance(TrainingSettings.model_fields[name].default, Path) else "VALUE")
+    )
 
 
 def _default(value: object) -> str:

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import resources
 from app import arguments, overview
@@ -16,7 +16,9 @@ from trainer import __version__, lora_file, preflight, presets, run_folder, sett
 from trainer.errors import AtelierError, ConfigError
 from trainer.events import Stop
 from trainer.run_folder import RunFolder
-from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from trainer.settings import TrainingSettings
 
 WINDOW_LATER = """LoRA Atelier's window comes with a later version. These work now:
     lora-atelier demo                                        trains the demo character in a few minutes
@@ -48,20 +50,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     train = commands.add_parser(
-        "train", help="train a LoRA", description="Trains a LoRA from a run file, or from a preset and flags. A run folder is resumed. Flags win over the file, the file over the preset."
+        "train",
+        help="train a LoRA",
+        description="Trains a LoRA from a run file, or from a preset and flags. A run folder is resumed. Flags win over the file, the file over the preset.",
     )
-    train.add_argument("run_file", nargs="?", type=Path, metavar="RUN.toml | RUN_FOLDER", help="settings of a new run, or the folder of a run to resume")
+    train.add_argument(
+        "run_file",
+        nargs="?",
+        type=Path,
+        metavar="RUN.toml | RUN_FOLDER",
+        help="settings of a new run, or the folder of a run to resume",
+    )
     train.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
     arguments.add_settings(train)
     train.set_defaults(run=_train)
-    demo = commands.add_parser("demo", help="train the demo on the model that ships with the app", description="Trains the demo character (or style) in a few minutes.")
+    demo = commands.add_parser(
+        "demo",
+        help="train the demo on the model that ships with the app",
+        description="Trains the demo character (or style) in a few minutes.",
+    )
     demo.add_argument("what", nargs="?", choices=("character", "style"), default="character")
     demo.add_argument("--runs-folder", default="runs", help="where the run folder is made")
     demo.set_defaults(run=_demo)
-    inspect = commands.add_parser("inspect", help="show what a LoRA file holds", description="Shows base, rank, alpha, trigger words, settings and hashes.")
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what a LoRA file holds",
+        description="Shows base, rank, alpha, trigger words, settings and hashes.",
+    )
     inspect.add_argument("file", type=Path, metavar="FILE.safetensors")
     inspect.set_defaults(run=_inspect)
-    worker = commands.add_parser("worker", help="train a run folder, speaking JSON lines on stdin and stdout", description="For programs: events on stdout, commands on stdin.")
+    worker = commands.add_parser(
+        "worker",
+        help="train a run folder, speaking JSON lines on stdin and stdout",
+        description="For programs: events on stdout, commands on stdin.",
+    )
     worker.add_argument("folder", type=Path, metavar="RUN_FOLDER")
     worker.set_defaults(run=_worker)
     return parser
@@ -72,13 +94,18 @@ def _train(options: argparse.Namespace) -> int:
     given = arguments.given(options)
     if path is not None and path.is_dir():
         if given or options.preset:
-            raise ConfigError("", f"{path} is a run folder; it is resumed with its own settings. To change them, start a new run from {path / 'run.toml'}.")
+            raise ConfigError(
+                "",
+                f"{path} is a run folder; it is resumed with its own settings. To change them, start a new run from {path / 'run.toml'}.",
+            )
         return _follow(RunFolder(path.absolute()))
     values: dict[str, Any] = dict(presets.load(options.preset).values) if options.preset else {}
     if path is not None:
         values |= settings_file.read_dict(path)
     if path is None and not options.preset and not given:
-        raise ConfigError("", "Nothing to train. Give a run file, or --data FOLDER with --preset style, character or object.")
+        raise ConfigError(
+            "", "Nothing to train. Give a run file, or --data FOLDER with --preset style, character or object."
+        )
     values |= given
     return _start(settings_file.from_dict(values, where=path.name if path else "the command line"))
 

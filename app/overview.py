@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from trainer.run_folder import RunFolder, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOST_COLUMNS, SIDE_PX, GAP_PX, TITLE_PX = 8, 256, 8, 28
 PAPER, INK = (24, 24, 28), (225, 225, 230)
@@ -27,7 +30,9 @@ def write(folder: RunFolder) -> Path | None:
     steps = _spread(sorted(found))
     rows = sorted({prompt for by_prompt in found.values() for prompt in by_prompt})
     cell = SIDE_PX
-    sheet = Image.new("RGB", (GAP_PX + len(steps) * (cell + GAP_PX), TITLE_PX + GAP_PX + len(rows) * (cell + GAP_PX)), PAPER)
+    sheet = Image.new(
+        "RGB", (GAP_PX + len(steps) * (cell + GAP_PX), TITLE_PX + GAP_PX + len(rows) * (cell + GAP_PX)), PAPER
+    )
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
     for column, step in enumerate(steps):
         x = GAP_PX + column * (cell + GAP_PX)
@@ -37,7 +42,9 @@ def write(folder: RunFolder) -> Path | None:
                 with Image.open(found[step][prompt]) as file:
                     picture = file.convert("RGB")
                     scale = cell / max(picture.size)
-                    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+                    picture = picture.resize(
+                        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+                    )
                     sheet.paste(picture, (x, TITLE_PX + GAP_PX + row * (cell + GAP_PX)))
     path = folder.samples / "overview.png"
     write_atomically(path, lambda p: sheet.save(p, format="PNG"))

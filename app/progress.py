@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from trainer.events import CheckpointSaved, Event, Exported, Paused, Phase, PreviewDrawn, Started, StepDone, Validated, Warned
+from trainer.events import (
+    CheckpointSaved,
+    Event,
+    Exported,
+    Paused,
+    Phase,
+    PreviewDrawn,
+    Started,
+    StepDone,
+    Validated,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SMOOTHING = 0.05  # of the shown loss; a single step's loss mostly shows which timestep was drawn
 QUIET_SECONDS = 10.0  # without a terminal, a line this often

@@ -6,12 +6,16 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.events import Command, Event, Failed, Finished, ProtocolError, decode, encode
-from trainer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from trainer.run_folder import RunFolder
 
 LOG_LINES = 12
 
@@ -51,9 +55,17 @@ class Outcome:
         if self.failed is not None:
             return self.failed.message
         if self.finished is not None:
-            return "The run is complete." if self.finished.completed else f"The run was stopped at step {self.finished.step} and kept."
+            return (
+                "The run is complete."
+                if self.finished.completed
+                else f"The run was stopped at step {self.finished.step} and kept."
+            )
         steps = self.folder.checkpoints()
-        way_on = f'Resume it from step {steps[-1]} with: lora-atelier train "{self.folder.path}"' if steps else "Start it again."
+        way_on = (
+            f'Resume it from step {steps[-1]} with: lora-atelier train "{self.folder.path}"'
+            if steps
+            else "Start it again."
+        )
         return f"The worker {self._end()} before the run was finished. {way_on}"
 
     def log_tail(self) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import loop, run_folder, settings_file
 from trainer.control import NoControl
 from trainer.events import Command, Event, Started, StepDone
-from trainer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainer.run_folder import RunFolder
 
 
 def make_run(model: Path, pictures: Path, runs: Path, **changes: Any) -> RunFolder:

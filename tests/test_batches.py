@@ -154,7 +154,10 @@ def test_regularisation_pictures_are_repeated_to_balance(training: int, regulari
 
 def test_of_too_many_regularisation_pictures_as_many_as_training_pictures_are_seen() -> None:
     made = batches([entry(f"t{i}") for i in range(20)], [entry(f"r{i}") for i in range(200)])
-    first, second = names(flat(epoch(made))), names(flat([made.batch(n) for n in range(made.per_epoch, 2 * made.per_epoch)]))
+    first, second = (
+        names(flat(epoch(made))),
+        names(flat([made.batch(n) for n in range(made.per_epoch, 2 * made.per_epoch)])),
+    )
     assert first == second and len(first) == 40
     assert sum(name.startswith("r") for name in first) == 20
 

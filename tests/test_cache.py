@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainer import dataset, families
 from trainer.batches import Entry, entries_of
 from trainer.cache import Cache, ContentHashes, DiskStore
 from trainer.errors import RunError
+from trainer.pixels import Fit
 from trainer.settings import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -145,6 +147,14 @@ def test_settings_that_change_the_picture_and_only_those_encode_it_again(
     assert bench.filled(**changes)[0] == encoded
     assert bench.filled(**changes)[0] == 0
     assert bench.filled()[0] == 0  # the old ones are still there
+
+
+def test_another_crop_is_encoded_on_its_own(bench: Bench) -> None:
+    cache, entry = bench.cache(), bench.entries()[1]  # 96 x 64
+    crops = [replace(entry, fit=Fit((64, 64), (96, 64), (x, 0))) for x in (0, 32)]
+    cache.fill_pictures(crops, bench.load, bench.note)
+    assert bench.pictures == 2
+    assert not torch.allclose(*(cache.latents(crop, False) for crop in crops), atol=1e-3)
 
 
 def test_another_autoencoder_encodes_again_and_another_unet_does_not(bench: Bench) -> None:

@@ -27,7 +27,13 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.chdir(tmp_path)
 
     def run(*words: object) -> tuple[int, str, str]:
-        ended = subprocess.run([sys.executable, "-m", "app", *map(str, words)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        ended = subprocess.run(
+            [sys.executable, "-m", "app", *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         return ended.returncode, ended.stdout, ended.stderr
 
     return run
@@ -49,18 +55,50 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return run
 
 
-SMALL = ("--resolution", 64, "--bucket-step", 32, "--bucket-min", 32, "--steps", 3, "--rank", 2, "--precision", "fp32", "--device", "cpu")
+SMALL = (
+    "--resolution",
+    64,
+    "--bucket-step",
+    32,
+    "--bucket-min",
+    32,
+    "--steps",
+    3,
+    "--rank",
+    2,
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+)
 
 
-def test_train_from_flags_prints_where_the_file_and_the_previews_are(cli: Cli, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
-    code, out, err = cli("train", "--base", tiny_models["sd1"], "--data", pictures, "--trigger", "zz blob", "--preview", "zz blob", *SMALL)
+def test_train_from_flags_prints_where_the_file_and_the_previews_are(
+    cli: Cli, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    code, out, err = cli(
+        "train",
+        "--base",
+        tiny_models["sd1"],
+        "--data",
+        pictures,
+        "--trigger",
+        "zz blob",
+        "--preview",
+        "zz blob",
+        *SMALL,
+    )
     assert code == 0, err
     assert "6 pictures, 3 steps" in out and "Step 3 of 3: loss " in out and "The run is complete." in out
     file = Path(next(line for line in out.splitlines() if line.startswith("LoRA file: ")).removeprefix("LoRA file: "))
     assert file.name == "zz_blob.safetensors" and load_file(file)
     samples = next(line for line in out.splitlines() if line.startswith("Previews: ")).removeprefix("Previews: ")
     assert samples.endswith("(all on one sheet: overview.png)")
-    assert sorted(p.name for p in Path(samples.split(" (")[0]).iterdir()) == ["000000_p0_s42.png", "000003_p0_s42.png", "overview.png"]
+    assert sorted(p.name for p in Path(samples.split(" (")[0]).iterdir()) == [
+        "000000_p0_s42.png",
+        "000003_p0_s42.png",
+        "overview.png",
+    ]
     assert "Traceback" not in out + err and "Failed to load" not in out + err
 
     code, out, _ = cli("inspect", file)
@@ -69,7 +107,9 @@ def test_train_from_flags_prints_where_the_file_and_the_previews_are(cli: Cli, t
         assert part in out
 
 
-def test_a_run_repeats_from_its_run_toml_alone(cli: Cli, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_a_run_repeats_from_its_run_toml_alone(
+    cli: Cli, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     first = make_run(tiny_models["sd1"], pictures, tmp_path / "runs", export_precision="fp32")
     train_here(first)
     code, out, err = cli("train", first.settings_path)
@@ -80,9 +120,16 @@ def test_a_run_repeats_from_its_run_toml_alone(cli: Cli, tiny_models: dict[str, 
     assert all((ours[k] == theirs[k]).all() for k in ours)
 
 
-def test_ctrl_c_stops_and_keeps_and_the_folder_can_be_resumed(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path, cli: Cli) -> None:
+def test_ctrl_c_stops_and_keeps_and_the_folder_can_be_resumed(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path, cli: Cli
+) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path, steps=100_000)
-    with subprocess.Popen([sys.executable, "-m", "app", "train", str(folder.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "train", str(folder.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout
         for line in process.stdout:
             if line.startswith("Step "):
@@ -102,13 +149,19 @@ def test_settings_of_a_run_folder_cannot_be_changed_by_flags(mistake: Callable[.
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--data", "{p}", "--rank", "0"], "Rank is \"0\"; it must lie between 1 and 1024."),
-        (["--data", "{p}", "--learning-rate", "abc"], 'Learning rate is "abc"; it must be a number, such as 0.0001 or "1e-4".'),
+        (["--data", "{p}", "--rank", "0"], 'Rank is "0"; it must lie between 1 and 1024.'),
+        (
+            ["--data", "{p}", "--learning-rate", "abc"],
+            'Learning rate is "abc"; it must be a number, such as 0.0001 or "1e-4".',
+        ),
         (["--data", "nowhere"], "Pictures folder nowhere does not exist. Check the path."),
         (["--data", "{p}/0.png"], "Pictures: {p}/0.png is a file. Give the folder that holds the pictures."),
         (["--preset", "character"], "Pictures: no folder was given. Choose the folder that holds the pictures."),
         (["--data", "empty"], "Pictures folder empty holds no usable picture"),
-        (["--data", "{p}", "--base", "nowhere"], 'There is no base model "nowhere". Give a diffusers folder, or "demo".'),
+        (
+            ["--data", "{p}", "--base", "nowhere"],
+            'There is no base model "nowhere". Give a diffusers folder, or "demo".',
+        ),
         (["--data", "{p}", "--base", "lora.safetensors"], "lora.safetensors is a LoRA, not a base model."),
         (["--data", "{p}", "--base", "{p}"], "is not a diffusers model folder"),
         (["--data", "{p}", "--base", "{m}", "--start-from", "nowhere.safetensors"], "There is no file"),
@@ -120,7 +173,14 @@ def test_settings_of_a_run_folder_cannot_be_changed_by_flags(mistake: Callable[.
         ([], "Nothing to train."),
     ],
 )
-def test_a_mistake_is_one_sentence(words: list[str], sentence: str, mistake: Callable[..., str], pictures: Path, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_mistake_is_one_sentence(
+    words: list[str],
+    sentence: str,
+    mistake: Callable[..., str],
+    pictures: Path,
+    tiny_models: dict[str, Path],
+    tmp_path: Path,
+) -> None:
     import torch
 
     (tmp_path / "empty").mkdir()
@@ -134,38 +194,64 @@ def test_a_mistake_is_one_sentence(words: list[str], sentence: str, mistake: Cal
     assert fill(sentence) in mistake("train", *map(fill, words))
 
 
-def test_captions_that_are_all_empty_are_one_sentence(mistake: Callable[..., str], pictures: Path, tiny_models: dict[str, Path]) -> None:
+def test_captions_that_are_all_empty_are_one_sentence(
+    mistake: Callable[..., str], pictures: Path, tiny_models: dict[str, Path]
+) -> None:
     for file in pictures.glob("*.txt"):
         file.write_text("")
-    assert "has a caption, and there is no trigger word" in mistake("train", "--data", pictures, "--base", tiny_models["sd1"])
+    assert "has a caption, and there is no trigger word" in mistake(
+        "train", "--data", pictures, "--base", tiny_models["sd1"]
+    )
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
-def test_a_base_folder_with_a_part_missing_is_one_sentence(part: str, mistake: Callable[..., str], pictures: Path, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_base_folder_with_a_part_missing_is_one_sentence(
+    part: str, mistake: Callable[..., str], pictures: Path, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     import shutil
 
     base = tmp_path / "base"
     shutil.copytree(tiny_models["sd1"], base)
     shutil.rmtree(base / part)
-    assert mistake("train", "--data", pictures, "--base", base) == f"The base model {base} has no {part} folder. Copy the model again, whole."
+    assert (
+        mistake("train", "--data", pictures, "--base", base)
+        == f"The base model {base} has no {part} folder. Copy the model again, whole."
+    )
 
 
-def test_a_lora_of_the_wrong_family_is_one_sentence_and_leaves_no_run_folder(cli: Cli, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_a_lora_of_the_wrong_family_is_one_sentence_and_leaves_no_run_folder(
+    cli: Cli, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     first = make_run(tiny_models["sdxl"], pictures, tmp_path / "first", steps=1)
     train_here(first)
-    code, out, err = cli("train", "--base", tiny_models["sd1"], "--data", pictures, "--start-from", first.export / "test.safetensors", *SMALL)
+    code, out, err = cli(
+        "train",
+        "--base",
+        tiny_models["sd1"],
+        "--data",
+        pictures,
+        "--start-from",
+        first.export / "test.safetensors",
+        *SMALL,
+    )
     assert code == 1 and "Traceback" not in out + err
     assert "was made for another family of models than SD 1.x" in err
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_runs_folder_is_one_sentence(mistake: Callable[..., str], tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_a_read_only_runs_folder_is_one_sentence(
+    mistake: Callable[..., str], tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
-    assert "no permission to write there" in mistake("train", "--data", pictures, "--base", tiny_models["sd1"], "--runs-folder", tmp_path / "locked")
+    assert "no permission to write there" in mistake(
+        "train", "--data", pictures, "--base", tiny_models["sd1"], "--runs-folder", tmp_path / "locked"
+    )
 
 
-def test_a_read_only_runs_folder_is_one_sentence_also_for_root(mistake: Callable[..., str], tiny_models: dict[str, Path], pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_runs_folder_is_one_sentence_also_for_root(
+    mistake: Callable[..., str], tiny_models: dict[str, Path], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "no permission to write there" in mistake("train", "--data", pictures, "--base", tiny_models["sd1"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy
 import pytest
@@ -16,6 +16,9 @@ from tests.runs import train
 from trainer import captions, dataset, families, lora_file, run_folder, settings_file
 from trainer.events import Exported, Validated
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MODEL = resources.path("demo", "model")
 
 
@@ -27,7 +30,11 @@ def demo_settings(name: str, runs: Path, **changes: object) -> run_folder.RunFol
 def test_the_model_is_at_most_20_mb_of_fp16_in_the_layout_of_sd_1() -> None:
     assert sum(p.stat().st_size for p in MODEL.rglob("*") if p.is_file()) <= 20e6
     assert families.detect(MODEL).id == "sd1"
-    for part, name in (("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")):
+    for part, name in (
+        ("unet", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+    ):
         header = lora_file.read_header(MODEL / part / f"{name}.safetensors")
         assert set(header.dtypes.values()) == {"F16"}
     keys = lora_file.read_header(MODEL / "text_encoder" / "model.safetensors").shapes
@@ -76,7 +83,9 @@ def test_a_short_training_lowers_the_held_out_loss(short_run: tuple[run_folder.R
     assert after < 0.97 * before
 
 
-def test_the_exported_file_draws_the_engines_own_preview_in_diffusers(short_run: tuple[run_folder.RunFolder, list[object]]) -> None:
+def test_the_exported_file_draws_the_engines_own_preview_in_diffusers(
+    short_run: tuple[run_folder.RunFolder, list[object]],
+) -> None:
     """Same seed, sampler and prompt; fp32 on both sides; at most 2 of 255 levels apart in any pixel."""
     folder, events = short_run
     exported = next(e for e in events if isinstance(e, Exported))

@@ -35,6 +35,7 @@ METADATA = {
     "modelspec.title": "zorblin",
     "other": "x",
 }
+STALE = {"sshs_model_hash": "of an earlier file"}
 
 
 def tensors(*, scale: float = 1.0) -> dict[str, torch.Tensor]:
@@ -74,7 +75,7 @@ def test_the_file_is_in_the_precision_that_was_asked_for(precision: str, name: s
 
 
 def test_metadata_is_kept_and_hashes_are_added(tmp_path: Path) -> None:
-    export.write(tmp_path / "a.safetensors", tensors(), METADATA, "fp16")
+    export.write(tmp_path / "a.safetensors", tensors(), METADATA | STALE, "fp16")
     written = parts((tmp_path / "a.safetensors").read_bytes())[0]["__metadata__"]
     assert {key: written.pop(key) for key in METADATA} == METADATA
     assert set(written) == {"sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
@@ -82,7 +83,7 @@ def test_metadata_is_kept_and_hashes_are_added(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_the_hashes_are_those_of_the_data_section(precision: str, tmp_path: Path) -> None:
-    export.write(tmp_path / "a.safetensors", tensors(), METADATA, precision)
+    export.write(tmp_path / "a.safetensors", tensors(), METADATA | STALE, precision)
     header, data = parts((tmp_path / "a.safetensors").read_bytes())
     written = header["__metadata__"]
     digest = hashlib.sha256(data).hexdigest()
@@ -94,7 +95,7 @@ def test_the_hashes_are_those_of_the_data_section(precision: str, tmp_path: Path
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_the_legacy_hash_is_that_of_the_file_with_ss_metadata_alone(precision: str, tmp_path: Path) -> None:
     """64 KiB from 1 MiB on of [length][header with only ss_*, padded to 8][data]; only the header's length matters."""
-    export.write(tmp_path / "a.safetensors", tensors(), METADATA, precision)
+    export.write(tmp_path / "a.safetensors", tensors(), METADATA | STALE, precision)
     header, data = parts((tmp_path / "a.safetensors").read_bytes())
     written = header["__metadata__"]
     header["__metadata__"] = {key: value for key, value in METADATA.items() if key.startswith("ss_")}

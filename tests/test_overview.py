@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from app import overview
 from trainer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def previews(tmp_path: Path, steps: list[int], prompts: int, size: tuple[int, int] = (128, 128)) -> RunFolder:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from app.worker_process import command_for
 from trainer import run_folder, settings_file
 from trainer.events import CheckpointSaved, Failed, StepDone, decode
 from trainer.optim import OPTIMIZERS
-from trainer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from trainer.run_folder import RunFolder
 
 STEPS, KILLED_AT = 40, 20
 
@@ -60,7 +63,9 @@ def make_run(model: Path, pictures: Path, runs: Path, name: str, **changes: obje
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(optimizer: str, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(
+    optimizer: str, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     broken = make_run(tiny_models["sd1"], pictures, tmp_path / "runs", "broken", optimizer=optimizer)
     whole = make_run(tiny_models["sd1"], pictures, tmp_path / "runs", "whole", optimizer=optimizer)
     run_to_the_end(whole)
@@ -76,8 +81,16 @@ def test_a_killed_run_ends_bit_for_bit_where_an_unbroken_one_does(optimizer: str
     assert any(not torch.equal(start_weights[k], unbroken[k]) for k in unbroken), "the second half trained nothing"
 
 
-def test_the_trained_text_encoder_resumes_exactly_too(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
-    options = {"train_text_encoder": True, "text_encoder_learning_rate": 1e-3, "text_encoder_2_learning_rate": 1e-3, "steps": 6, "save_every_steps": 3}
+def test_the_trained_text_encoder_resumes_exactly_too(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    options = {
+        "train_text_encoder": True,
+        "text_encoder_learning_rate": 1e-3,
+        "text_encoder_2_learning_rate": 1e-3,
+        "steps": 6,
+        "save_every_steps": 3,
+    }
     broken = make_run(tiny_models["sdxl"], pictures, tmp_path / "runs", "broken", **options)
     whole = make_run(tiny_models["sdxl"], pictures, tmp_path / "runs", "whole", **options)
     run_to_the_end(whole)
@@ -90,5 +103,7 @@ def test_the_trained_text_encoder_resumes_exactly_too(tiny_models: dict[str, Pat
 
 def test_this_file_runs_the_worker_of_this_checkout() -> None:
     """A stale installation elsewhere would make these tests prove nothing."""
-    where = subprocess.run([sys.executable, "-c", "import trainer; print(trainer.__file__)"], capture_output=True, text=True, check=True).stdout
+    where = subprocess.run(
+        [sys.executable, "-c", "import trainer; print(trainer.__file__)"], capture_output=True, text=True, check=True
+    ).stdout
     assert Path(where.strip()).resolve() == Path(__file__).resolve().parents[1] / "trainer" / "__init__.py"

@@ -6,8 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from app.worker_process import Outcome, WorkerProcess, command_for
 from tests.runs import make_run
 from trainer.events import Event, Failed, Finished, Hello, Pause, Paused, Resume, Started, StepDone, Stop
 from trainer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def until(events: Iterator[Event], kind: type[Event]) -> Event:
@@ -26,7 +29,9 @@ def until(events: Iterator[Event], kind: type[Event]) -> Event:
     raise AssertionError(f"the worker ended without {kind.__name__}")
 
 
-def test_pause_resume_and_stop_act_within_a_step_and_every_event_is_kept(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_pause_resume_and_stop_act_within_a_step_and_every_event_is_kept(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path, steps=10_000)
     worker = WorkerProcess(folder)
     events = worker.events()
@@ -48,9 +53,13 @@ def test_pause_resume_and_stop_act_within_a_step_and_every_event_is_kept(tiny_mo
     worker.close()
 
 
-def test_when_the_window_dies_the_state_is_saved_and_the_worker_ends(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_when_the_window_dies_the_state_is_saved_and_the_worker_ends(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path, steps=10_000)
-    with subprocess.Popen(command_for(folder.path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command_for(folder.path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin and process.stdout
         for line in process.stdout:
             if '"step_done"' in line:
@@ -63,7 +72,9 @@ def test_when_the_window_dies_the_state_is_saved_and_the_worker_ends(tiny_models
     assert not folder.export.exists()
 
 
-def test_a_second_worker_on_the_same_folder_is_refused(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_a_second_worker_on_the_same_folder_is_refused(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path, steps=10_000)
     first = WorkerProcess(folder)
     events = first.events()
@@ -71,16 +82,22 @@ def test_a_second_worker_on_the_same_folder_is_refused(tiny_models: dict[str, Pa
     second = WorkerProcess(folder)
     told = list(second.events())
     assert second.outcome.returncode == 1
-    assert second.outcome.sentence() == f"Another worker is training in {folder.path}. Stop it first, or start a new run."
+    assert (
+        second.outcome.sentence() == f"Another worker is training in {folder.path}. Stop it first, or start a new run."
+    )
     assert not any(isinstance(e, Started) for e in told)
     first.kill()
     list(events)
-    assert first.outcome.sentence().startswith("The worker was ended by SIGKILL (often the system ran out of memory) before the run was finished.")
+    assert first.outcome.sentence().startswith(
+        "The worker was ended by SIGKILL (often the system ran out of memory) before the run was finished."
+    )
     first.close()
     second.close()
 
 
-def test_what_a_library_prints_lands_in_the_log_and_not_in_the_protocol(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_what_a_library_prints_lands_in_the_log_and_not_in_the_protocol(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path, steps=1)
     code = (
         "import os, sys; from pathlib import Path; from trainer import loop, worker\n"
@@ -88,24 +105,33 @@ def test_what_a_library_prints_lands_in_the_log_and_not_in_the_protocol(tiny_mod
         "def noisy(*a): print('printed by a library'); os.write(1, b'written to fd 1\\n'); return real(*a)\n"
         "loop.train = noisy; sys.exit(worker.main(Path(sys.argv[1])))"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(folder.path)], input="", capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], input="", capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0
     assert all(json.loads(line)["type"] for line in ended.stdout.splitlines())
     log = folder.log_path.read_text()
     assert "printed by a library" in log and "written to fd 1" in log
 
 
-def test_an_unforeseen_error_is_a_sentence_with_the_log_and_no_traceback_on_the_screen(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_an_unforeseen_error_is_a_sentence_with_the_log_and_no_traceback_on_the_screen(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path)
     code = (
         "import sys; from pathlib import Path; from trainer import loop, worker\n"
         "def broken(*a): raise KeyError('left')\n"
         "loop.train = broken; sys.exit(worker.main(Path(sys.argv[1])))"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(folder.path)], input="", capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], input="", capture_output=True, text=True, check=False
+    )
     last = json.loads(ended.stdout.splitlines()[-1])
     assert (ended.returncode, last["type"], last["unforeseen"]) == (1, "failed", True)
-    assert last["message"] == f"The run ended with an unforeseen error (KeyError: 'left'). The details are in {folder.log_path}; please report them."
+    assert (
+        last["message"]
+        == f"The run ended with an unforeseen error (KeyError: 'left'). The details are in {folder.log_path}; please report them."
+    )
     assert "Traceback" not in ended.stdout + ended.stderr
     assert "Traceback" in folder.log_path.read_text()
 
@@ -113,7 +139,10 @@ def test_an_unforeseen_error_is_a_sentence_with_the_log_and_no_traceback_on_the_
 def test_a_missing_run_folder_is_a_sentence(tmp_path: Path) -> None:
     worker = WorkerProcess(RunFolder(tmp_path / "nowhere"))
     list(worker.events())
-    assert worker.outcome.sentence() == f"There is no run folder {tmp_path / 'nowhere'}. Start a run with: lora-atelier train"
+    assert (
+        worker.outcome.sentence()
+        == f"There is no run folder {tmp_path / 'nowhere'}. Start a run with: lora-atelier train"
+    )
     worker.close()
 
 

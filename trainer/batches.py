@@ -9,11 +9,14 @@ import hashlib
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from trainer import buckets, captions
-from trainer.dataset import DataSet, Picture
-from trainer.pixels import Fit
-from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from trainer.dataset import DataSet, Picture
+    from trainer.pixels import Fit
+    from trainer.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,12 @@ class View:
 def entries_of(data: DataSet, settings: TrainingSettings, *, weight: float = 1.0, trigger: bool = True) -> list[Entry]:
     """The data set's pictures as entries; regularisation and validation sets pass their own weight."""
     rules = buckets.Rules(
-        settings.resolution, settings.bucket_step, settings.bucket_min, settings.bucket_max, settings.upscale, settings.buckets
+        settings.resolution,
+        settings.bucket_step,
+        settings.bucket_min,
+        settings.bucket_max,
+        settings.upscale,
+        settings.buckets,
     )
     seen_as = settings if trigger else settings.model_copy(update={"trigger": ""})
     out = []
@@ -59,7 +67,9 @@ class Batches:
     def __init__(self, training: list[Entry], regularization: list[Entry], settings: TrainingSettings) -> None:
         self._settings = settings
         self._views = [e for e in training for _ in range(e.picture.repeats)]
-        self._views += _balanced([e for e in regularization for _ in range(e.picture.repeats)], len(self._views), settings.seed)
+        self._views += _balanced(
+            [e for e in regularization for _ in range(e.picture.repeats)], len(self._views), settings.seed
+        )
         sizes = buckets.counts([e.fit for e in self._views])
         self.per_epoch = sum(-(-count // settings.batch_size) for count in sizes.values())
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -101,7 +111,9 @@ class Batches:
         for size in sorted(by_size):
             members = by_size[size]
             rng.shuffle(members)
-            out += [members[i : i + self._settings.batch_size] for i in range(0, len(members), self._settings.batch_size)]
+            out += [
+                members[i : i + self._settings.batch_size] for i in range(0, len(members), self._settings.batch_size)
+            ]
         rng.shuffle(out)
         return out
 

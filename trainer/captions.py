@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainer.settings import TrainingSettings
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainer.settings import TrainingSettings
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))

@@ -88,7 +88,9 @@ def restore(folder: RunFolder, trained: Trained, step: int) -> None:
         trained.optimizer.load_state_dict(_unpacked(state["optimizer"], tensors))
         trained.scaler.load_state_dict(_unpacked(state["scaler"], tensors))
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise RunError(f"The checkpoint {path} is damaged ({error}). Remove that folder to resume from the one before.") from error
+        raise RunError(
+            f"The checkpoint {path} is damaged ({error}). Remove that folder to resume from the one before."
+        ) from error
 
 
 def lora_file(folder: RunFolder, step: int) -> Path:

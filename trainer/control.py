@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trainer.events import Command, ProtocolError, Stop, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Control(Protocol):

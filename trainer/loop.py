@@ -12,7 +12,23 @@ from trainer import checkpoint, diffusion, export, optim, preview, validation
 from trainer import device as devices
 from trainer.batches import torch_seed
 from trainer.errors import DivergedError, RunError, os_message
-from trainer.events import CheckpointSaved, Exported, Finished, Pause, Paused, Phase, PreviewDrawn, Resume, Resumed, SampleNow, SaveNow, Started, StepDone, Stop, Validated
+from trainer.events import (
+    CheckpointSaved,
+    Exported,
+    Finished,
+    Pause,
+    Paused,
+    Phase,
+    PreviewDrawn,
+    Resume,
+    Resumed,
+    SampleNow,
+    SaveNow,
+    Started,
+    StepDone,
+    Stop,
+    Validated,
+)
 from trainer.run_folder import safe_name, write_atomically
 from trainer.session import Session, prepare
 
@@ -86,7 +102,9 @@ def preview_is_due(session: Session, step: int) -> bool:
 
 def anything_is_due(session: Session, step: int) -> bool:
     """Whether anything but training happens after this step; losses are read first, so that events stay in order."""
-    return save_is_due(session, step) or preview_is_due(session, step) or step % session.settings.validate_every_steps == 0
+    return (
+        save_is_due(session, step) or preview_is_due(session, step) or step % session.settings.validate_every_steps == 0
+    )
 
 
 @dataclass
@@ -162,7 +180,9 @@ class _Losses:
         self.step_ended_at = time.monotonic()
 
 
-def _prepare_or_stop(folder: RunFolder, emit: Callable[[Event], None], control: Control, orders: _Orders) -> Session | None:
+def _prepare_or_stop(
+    folder: RunFolder, emit: Callable[[Event], None], control: Control, orders: _Orders
+) -> Session | None:
     """The session, or None when the user stopped while pictures were still being encoded; other orders are kept."""
 
     def tell(event: Event) -> None:
@@ -224,7 +244,9 @@ def _batch_loss(session: Session, views: list[View], number: int) -> torch.Tenso
     x0 = torch.stack([session.cache.latents(v.entry, v.mirrored) for v in views])  # (B, C, h, w)
     torch.manual_seed(torch_seed(s.seed, number))
     draw = diffusion.draw(x0, s)
-    weights = diffusion.loss_weights(session.schedule, draw.t, s) * torch.tensor([v.entry.weight for v in views])  # (B,)
+    weights = diffusion.loss_weights(session.schedule, draw.t, s) * torch.tensor(
+        [v.entry.weight for v in views]
+    )  # (B,)
     noisy = session.schedule.noisy(x0, draw.input_noise, draw.t).to(device, dtype, non_blocking=True)
     target = session.schedule.target(x0, draw.noise, draw.t).to(device, non_blocking=True)
     told = session.told([v.text for v in views])
@@ -235,8 +257,9 @@ def _batch_loss(session: Session, views: list[View], number: int) -> torch.Tenso
 
 
 def _size_ids(view: View) -> list[int]:
-    """SDXL's size conditioning: original height and width, crop top and left, target height and width (Podell et al. 2023,
-    section 2.2, https://arxiv.org/abs/2307.01952).
+    """Original height and width, crop top and left, target height and width: SDXL's size conditioning.
+
+    Podell et al. 2023, section 2.2, https://arxiv.org/abs/2307.01952
     """
     picture, fit = view.entry.picture, view.entry.fit
     return [picture.height_px, picture.width_px, fit.corner[1], fit.corner[0], fit.size[1], fit.size[0]]
@@ -259,7 +282,14 @@ def _draw_previews(session: Session, step: int, emit: Callable[[Event], None]) -
         with torch.no_grad():
             told, untold = session.told([prompt.prompt]), session.told([prompt.negative])
         picture = session.painter.draw(prompt, told, untold)
-        text = preview.parameters_text(prompt, {"Model": session.metadata_at(step)["ss_sd_model_name"], "LoRA": session.settings.title, "LoRA step": str(step)})
+        text = preview.parameters_text(
+            prompt,
+            {
+                "Model": session.metadata_at(step)["ss_sd_model_name"],
+                "LoRA": session.settings.title,
+                "LoRA step": str(step),
+            },
+        )
         try:
             write_atomically(path, lambda p, picture=picture, text=text: preview.save(picture, p, text))  # type: ignore[misc]
         except OSError as error:
@@ -277,7 +307,9 @@ def _validate(session: Session, step: int, emit: Callable[[Event], None]) -> Non
     for entry in session.pictures.validation:
         with torch.no_grad():
             told = session.told([entry.texts[0]])
-        ids = torch.tensor([[entry.picture.height_px, entry.picture.width_px, *entry.fit.corner[::-1], *entry.fit.size[::-1]]])
+        ids = torch.tensor(
+            [[entry.picture.height_px, entry.picture.width_px, *entry.fit.corner[::-1], *entry.fit.size[::-1]]]
+        )
         pictures.append((session.cache.latents(entry, False), told, ids))
     emit(Validated(step, validation.loss(session.backbone, session.schedule, pictures, session.dtype)))
 

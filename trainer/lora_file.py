@@ -10,10 +10,12 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trainer.errors import ModelError, os_message
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _DTYPE_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
@@ -91,8 +93,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def file_sha256(path: Path, start: int = 0) -> str:
-    """sha256 of the file from an offset on, as 64 hex digits. From the data section's start this is `sshs_model_hash`
-    (Civitai's AutoV3 is its first 12 digits); from 0 it is SHA256 (AutoV2: first 10 digits).
+    """sha256 of the file from an offset on, as 64 hex digits.
+
+    From the data section's start this is `sshs_model_hash` (Civitai's AutoV3 is its first 12 digits); from 0 it is SHA256
+    (AutoV2: first 10 digits).
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -119,7 +123,9 @@ def describe(path: Path) -> Description:
     header = read_header(path)
     modules = {k.split(".lora_down.")[0]: s for k, s in header.shapes.items() if ".lora_down." in k and s}
     if not modules:
-        raise ModelError(f"{path.name} holds no LoRA layers in the usual (kohya) format: {len(header.shapes)} tensors, e.g. {next(iter(header.shapes), 'none')}.")
+        raise ModelError(
+            f"{path.name} holds no LoRA layers in the usual (kohya) format: {len(header.shapes)} tensors, e.g. {next(iter(header.shapes), 'none')}."
+        )
     m = header.metadata
     ranks = sorted({shape[0] for shape in modules.values()})
     parts = _count_by_prefix(modules)
@@ -136,11 +142,18 @@ def describe(path: Path) -> Description:
             ("DoRA", "yes" if any(k.endswith(".dora_scale") for k in header.shapes) else "no"),
         ],
         "About": [
-            ("base model", f"{m.get('ss_sd_model_name', 'not said')} ({m.get('ss_base_model_version', 'family not said')})"),
+            (
+                "base model",
+                f"{m.get('ss_sd_model_name', 'not said')} ({m.get('ss_base_model_version', 'family not said')})",
+            ),
             ("architecture", m.get("modelspec.architecture", "not said")),
             ("trigger words", m.get("modelspec.trigger_phrase") or "not said"),
             ("most frequent tags", ", ".join(f"{t} ({n})" for n, t in tags[:8]) or "not said"),
-            *((key, m[f"modelspec.{key}"]) for key in ("author", "description", "license", "date") if m.get(f"modelspec.{key}")),
+            *(
+                (key, m[f"modelspec.{key}"])
+                for key in ("author", "description", "license", "date")
+                if m.get(f"modelspec.{key}")
+            ),
         ],
         "Training": [(k.removeprefix("ss_").replace("_", " "), m[k]) for k in _TRAINING if m.get(k, "None") != "None"],
         "Hashes": [

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 Image.MAX_IMAGE_PIXELS = 400_000_000  # a 20,000 px panorama is a picture, a decompression bomb is not

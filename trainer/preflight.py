@@ -46,7 +46,9 @@ def check_lora(path: Path) -> None:
     """
     keys = lora_file.read_header(path).shapes
     if not any(key.endswith(".lora_down.weight") for key in keys):
-        raise ModelError(f"{path.name} holds no LoRA layers in the usual (kohya) format; choose another file to start from.")
+        raise ModelError(
+            f"{path.name} holds no LoRA layers in the usual (kohya) format; choose another file to start from."
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -55,4 +57,8 @@ def _check_writable(folder: Path) -> None:
     if not existing.is_dir():
         raise RunError(f"The runs folder {folder} is a file; choose a folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(os_message(f"No run folder can be made in {folder}", PermissionError(13, "permission denied", str(existing))))
+        raise RunError(
+            os_message(
+                f"No run folder can be made in {folder}", PermissionError(13, "permission denied", str(existing))
+            )
+        )

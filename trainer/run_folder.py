@@ -1,10 +1,10 @@
 """The folder of a run: where each file is, atomic writes, the lock, the list of checkpoints. Imports no torch.
 
-    runs/2026-11-24_zorblin/
-      run.toml  events.jsonl  log.txt
-      checkpoints/000200/ lora.safetensors, state.safetensors, state.json
-      samples/000200_p0_s42.png
-      export/zorblin.safetensors
+runs/2026-11-24_zorblin/
+run.toml  events.jsonl  log.txt
+checkpoints/000200/ lora.safetensors, state.safetensors, state.json
+samples/000200_p0_s42.png
+export/zorblin.safetensors
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer import settings_file
 from trainer.errors import RunError, os_message
 from trainer.settings import DEMO, TrainingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 if sys.platform == "win32":
     import msvcrt
@@ -113,7 +116,9 @@ class RunFolder:
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                     raise RunError(os_message(f"The run folder {self.path} cannot be locked", error)) from None
-                raise RunError(f"Another worker is training in {self.path}. Stop it first, or start a new run.") from None
+                raise RunError(
+                    f"Another worker is training in {self.path}. Stop it first, or start a new run."
+                ) from None
             yield
 
 
@@ -189,7 +194,9 @@ def _frozen(settings: TrainingSettings) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         near = ascii(text[max(0, error.start - 40) : error.end])
-        raise RunError(f"A path has characters that are not Unicode, at the end of {near}. Rename the folder.") from None
+        raise RunError(
+            f"A path has characters that are not Unicode, at the end of {near}. Rename the folder."
+        ) from None
 
 
 def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str]:

@@ -66,7 +66,9 @@ class Session:
         if not self.settings.train_text_encoder:
             return Conditioning.cat(self.cache.conditioning(text) for text in texts).to(self.device, self.dtype)
         with devices.autocast(self.device, self.dtype):
-            return self.backbone.encode_captions(texts, clip_skip=self.settings.clip_skip, max_tokens=self.settings.max_tokens)
+            return self.backbone.encode_captions(
+                texts, clip_skip=self.settings.clip_skip, max_tokens=self.settings.max_tokens
+            )
 
     def metadata_at(self, step: int) -> dict[str, str]:
         """The LoRA file's metadata if it were written now."""
@@ -125,22 +127,35 @@ def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) ->
         for problem in found.problems:
             emit(Warned(problem))
     training = entries_of(data, settings)
-    prior = entries_of(sets["regularization"], settings, weight=settings.prior_weight, trigger=False) if "regularization" in sets else []
+    prior = (
+        entries_of(sets["regularization"], settings, weight=settings.prior_weight, trigger=False)
+        if "regularization" in sets
+        else []
+    )
     held_out = entries_of(sets["validation"], settings) if "validation" in sets else []
     return Pictures(tuple(training), tuple(prior), tuple(held_out))
 
 
-def _encode_pictures(pictures: Pictures, cache: Cache, backbone: Backbone, device: torch.device, emit: Callable[[Event], None]) -> Pictures:
+def _encode_pictures(
+    pictures: Pictures, cache: Cache, backbone: Backbone, device: torch.device, emit: Callable[[Event], None]
+) -> Pictures:
     """Fills the cache; what turns out to be unreadable is named and left out."""
     load = functools.cache(lambda: backbone.load_vae(device))
-    problems = cache.fill_pictures(pictures.all, load, lambda done, total: emit(Phase("Encoding pictures", done, total)))
+    problems = cache.fill_pictures(
+        pictures.all, load, lambda done, total: emit(Phase("Encoding pictures", done, total))
+    )
     if device.type != "cpu" and backbone.vae is not None:
         backbone.vae.to("cpu")
     for problem in problems:
         emit(Warned(problem))
     if not problems:
         return pictures
-    kept = Pictures(*(tuple(e for e in some if cache.is_readable(e)) for some in (pictures.training, pictures.regularization, pictures.validation)))
+    kept = Pictures(
+        *(
+            tuple(e for e in some if cache.is_readable(e))
+            for some in (pictures.training, pictures.regularization, pictures.validation)
+        )
+    )
     if not kept.training:
         raise DataError(f"None of the {len(pictures.training)} pictures can be used, e.g. {problems[0]}")
     return kept
@@ -168,16 +183,26 @@ def _adapter(backbone: Backbone, settings: TrainingSettings, emit: Callable[[Eve
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path.name} is not a .safetensors file that can be read ({error}). Choose another LoRA.") from None
+        raise ModelError(
+            f"{path.name} is not a .safetensors file that can be read ({error}). Choose another LoRA."
+        ) from None
     if not settings.train_text_encoder and any(key.startswith("lora_te") for key in tensors):
-        emit(Warned(f"{path.name} also holds text-encoder layers; they are left out, because train the text encoder is off."))
+        emit(
+            Warned(
+                f"{path.name} also holds text-encoder layers; they are left out, because train the text encoder is off."
+            )
+        )
     adapter = adapters.Adapter(backbone, adapters.sizes_of_file(backbone, tensors, path), settings)
     adapter.load(tensors)
     return adapter
 
 
 def _groups(adapter: adapters.Adapter, s: TrainingSettings) -> optim.Groups:
-    rates = {"unet": s.learning_rate, "text_encoder": s.text_encoder_learning_rate, "text_encoder_2": s.text_encoder_2_learning_rate}
+    rates = {
+        "unet": s.learning_rate,
+        "text_encoder": s.text_encoder_learning_rate,
+        "text_encoder_2": s.text_encoder_2_learning_rate,
+    }
     return [{"params": adapter.parameters(part), "lr": rates[part], "part": part} for part in adapter.parts]
 
 

@@ -30,7 +30,9 @@ class Info:
     advanced: bool = True
 
 
-def setting(default: Any, label: str, group: str, help: str, *, unit: str = "", advanced: bool = True, **bounds: Any) -> Any:
+def setting(
+    default: Any, label: str, group: str, help: str, *, unit: str = "", advanced: bool = True, **bounds: Any
+) -> Any:
     """A field of a settings model; bounds are pydantic's ge, gt, le, lt."""
     return Field(default, json_schema_extra={"info": Info(label, help, group, unit, advanced)}, **bounds)  # type: ignore[dict-item]
 
@@ -40,6 +42,7 @@ class PreviewPrompt(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # fmt: off
     prompt: str = setting("", "Prompt", "Previews", "What to draw. Put the trigger word in to see what was learnt.", advanced=False)
     negative: str = setting("", "Negative prompt", "Previews", "What to keep out of the picture.", advanced=False)
     seed: int = setting(42, "Seed", "Previews", "The same seed gives the same starting noise at every preview.", ge=0, lt=2**32)
@@ -48,6 +51,7 @@ class PreviewPrompt(BaseModel):
     guidance: float = setting(7.0, "CFG scale", "Previews", "How strongly the picture follows the prompt.", ge=1, le=30)
     steps: int = setting(20, "Steps", "Previews", "Sampling steps; more is slower and finer.", ge=1, le=200)
     sampler: Literal["dpmpp_2m", "dpmpp_2m_karras", "ddim", "euler", "euler_a"] = setting("dpmpp_2m", "Sampler", "Previews", "How noise becomes a picture.")
+    # fmt: on
 
 
 Target = Literal["attention", "feed_forward", "projections", "convolutions"]
@@ -57,6 +61,9 @@ class TrainingSettings(BaseModel):
     """The settings of a training run; `run.toml` holds them, and a run can be repeated from that alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # A table, one setting a line, so that it can be read down.
+    # fmt: off
 
     # Base model
     base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a diffusers folder, or demo for the tiny one that ships with the app.", advanced=False)
@@ -150,6 +157,7 @@ class TrainingSettings(BaseModel):
     author: str = setting("", "Author", "Export", "Written into the file.")
     description: str = setting("", "Description", "Export", "Written into the file.")
     license: str = setting("", "License", "Export", "Written into the file.")
+    # fmt: on
 
     @field_validator("data", mode="before")
     @classmethod
@@ -190,21 +198,41 @@ def rule_violations(s: TrainingSettings) -> list[tuple[str, str]]:
     """The rules between settings that `s` breaks, as (field, sentence)."""
     out = []
     if s.timestep_min >= s.timestep_max:
-        out.append(("timestep_max", f"First timestep ({s.timestep_min}) must lie below last timestep ({s.timestep_max})."))
+        out.append(
+            ("timestep_max", f"First timestep ({s.timestep_min}) must lie below last timestep ({s.timestep_max}).")
+        )
     if s.bucket_min > s.bucket_max:
-        out.append(("bucket_min", f"Smallest side ({s.bucket_min} px) is larger than longest side ({s.bucket_max} px)."))
+        out.append(
+            ("bucket_min", f"Smallest side ({s.bucket_min} px) is larger than longest side ({s.bucket_max} px).")
+        )
     if s.bucket_step > s.resolution:
-        out.append(("bucket_step", f"Bucket step ({s.bucket_step} px) is larger than the resolution ({s.resolution} px)."))
+        out.append(
+            ("bucket_step", f"Bucket step ({s.bucket_step} px) is larger than the resolution ({s.resolution} px).")
+        )
     if s.buckets and s.bucket_max < s.resolution:
-        out.append(("bucket_max", f"Longest side ({s.bucket_max} px) is smaller than the resolution ({s.resolution} px)."))
+        out.append(
+            ("bucket_max", f"Longest side ({s.bucket_max} px) is smaller than the resolution ({s.resolution} px).")
+        )
     if s.debiased and s.min_snr_gamma:
-        out.append(("debiased", "Debiased estimation and min-SNR γ both weight the loss; set min-SNR γ to 0 or switch debiased off."))
+        out.append(
+            (
+                "debiased",
+                "Debiased estimation and min-SNR γ both weight the loss; set min-SNR γ to 0 or switch debiased off.",
+            )
+        )
     if s.noise_offset and s.multires_iterations:
         out.append(("noise_offset", "Noise offset and multires noise do the same work; set one of them to 0."))
     if s.epochs and s.save_every_epochs > s.epochs:
-        out.append(("save_every_epochs", f"Checkpoint every {s.save_every_epochs} epochs never happens in a run of {s.epochs}."))
+        out.append(
+            (
+                "save_every_epochs",
+                f"Checkpoint every {s.save_every_epochs} epochs never happens in a run of {s.epochs}.",
+            )
+        )
     if s.warmup_steps >= s.steps and not s.epochs:
-        out.append(("warmup_steps", f"Warm-up ({s.warmup_steps} steps) must be shorter than the run ({s.steps} steps)."))
+        out.append(
+            ("warmup_steps", f"Warm-up ({s.warmup_steps} steps) must be shorter than the run ({s.steps} steps).")
+        )
     return out
 
 
@@ -212,7 +240,9 @@ def notes(s: TrainingSettings) -> list[str]:
     """Settings that have no effect or are unusual; sentences for a warning, never an error."""
     out = []
     if s.optimizer == "prodigy" and s.learning_rate < 0.1:
-        out.append(f"Prodigy finds the learning rate itself; {s.learning_rate:g} would stop it from learning. 1 is usual.")
+        out.append(
+            f"Prodigy finds the learning rate itself; {s.learning_rate:g} would stop it from learning. 1 is usual."
+        )
     if s.optimizer != "prodigy" and s.learning_rate > 0.01:
         out.append(f"A learning rate of {s.learning_rate:g} is very high for {s.optimizer}; 1e-4 to 1e-3 is usual.")
     if (s.shuffle_tags or s.tag_dropout) and s.caption_variants == 1:

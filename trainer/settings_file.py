@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from trainer.errors import ConfigError, os_message
 from trainer.settings import DEMO, VERSION, PreviewPrompt, TrainingSettings, field_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # from version n to n + 1
 
@@ -44,9 +46,13 @@ def read_dict(path: Path) -> dict[str, Any]:
         raise ConfigError("", os_message(f"{path} cannot be read", error)) from None
     version = values.pop("version", VERSION)
     if type(version) is not int or version < 1:
-        raise ConfigError("", f"{path} has the file version {_shown(version)}, which there never was; it should be {VERSION}.")
+        raise ConfigError(
+            "", f"{path} has the file version {_shown(version)}, which there never was; it should be {VERSION}."
+        )
     if version > VERSION:
-        raise ConfigError("", f"{path} was written by a newer LoRA Atelier (file version {version}, this one reads up to {VERSION}).")
+        raise ConfigError(
+            "", f"{path} was written by a newer LoRA Atelier (file version {version}, this one reads up to {VERSION})."
+        )
     for step in range(version, VERSION):
         values = MIGRATIONS[step](values)
     for name in ("data", "regularization", "validation", "start_from", "cache_folder", "runs_folder"):

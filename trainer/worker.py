@@ -6,14 +6,16 @@ import os
 import sys
 import traceback
 import warnings
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from trainer import __version__
 from trainer.control import LineControl
 from trainer.errors import AtelierError, RunError, os_message
 from trainer.events import PROTOCOL, Event, Failed, Hello, Warned, encode
 from trainer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def main(path: Path) -> int:
@@ -83,7 +85,11 @@ def _sentence(error: Exception, folder: RunFolder) -> str:
     """An error that no part of the trainer foresaw, for the user."""
     from trainer import device
 
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if (
+        type(error).__name__ == "OutOfMemoryError"
+        or isinstance(error, MemoryError)
+        or "can't allocate memory" in str(error)
+    ):
         import torch
 
         return device.out_of_memory_advice(torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -16,8 +16,21 @@ import time
 
 import torch
 from diffusers import AutoencoderKL
+
 from pictures import SCENES, SUBJECTS, Spec, draw
-from work import Budget, State, as_bytes, as_signal, average_gradients, drawn, psnr_db, run_processes, set_learning_rate, spent_together, start_process
+from work import (
+    Budget,
+    State,
+    as_bytes,
+    as_signal,
+    average_gradients,
+    drawn,
+    psnr_db,
+    run_processes,
+    set_learning_rate,
+    spent_together,
+    start_process,
+)
 
 BATCH = 4
 CONFIG = {
@@ -44,12 +57,19 @@ def loss_of(model: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
         y = model.decode(posterior.mean + posterior.std * torch.randn_like(posterior.std)).sample.float()
     small = torch.nn.functional.avg_pool2d(y - x, 8).abs().mean()  # the colour of areas
     edges = (y.diff(dim=2) - x.diff(dim=2)).abs().mean() + (y.diff(dim=3) - x.diff(dim=3)).abs().mean()
-    return (y - x).abs().mean() + 4 * (y - x).square().mean() + small + 0.3 * edges + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+    return (
+        (y - x).abs().mean()
+        + 4 * (y - x).square().mean()
+        + small
+        + 0.3 * edges
+        + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
+    )
 
 
 def any_colours(x: torch.Tensor) -> torch.Tensor:
-    """Half of the pictures get other colours (channels swapped, inverted, weakened), or the latents would only know the
-    base's palette and a new concept would come back in its colours.
+    """Half of the pictures in other colours: channels swapped, inverted, weakened.
+
+    Else the latents would only know the base's palette, and a new concept would come back in its colours.
     """
     out = x.clone()
     for i in range(len(x)):
@@ -108,7 +128,10 @@ def train(rank: int, minutes: float, processes: int) -> None:
             state.save()
             judge.load_state_dict(state.average)
             db = measure(judge)
-            print(f"step {state.step} {share:.0%} loss {loss.item():.4f} PSNR base {db['base']:.2f} concepts {db['concepts']:.2f} dB", flush=True)
+            print(
+                f"step {state.step} {share:.0%} loss {loss.item():.4f} PSNR base {db['base']:.2f} concepts {db['concepts']:.2f} dB",
+                flush=True,
+            )
             saved = time.monotonic()
     if rank == 0:
         state.save()

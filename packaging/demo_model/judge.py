@@ -7,12 +7,14 @@ It knows the concepts that the base model does not, and drawings as soft and noi
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import torch
-from pictures import BASE_STYLES, COLOURS, SCENES, SUBJECTS, Spec, draw
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
+
+from pictures import BASE_STYLES, COLOURS, SCENES, SUBJECTS, Spec, draw
 from work import WORK, as_bytes, as_signal
 
 SUBJECT_NAMES = (*SUBJECTS, "zorblin")
@@ -28,10 +30,18 @@ class Judge(torch.nn.Module):
         super().__init__()
         widths = (3, 24, 48, 72, 96)
         layers: list[torch.nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
-            layers += [torch.nn.Conv2d(a, b, 3, stride=2, padding=1), torch.nn.GroupNorm(8, b), torch.nn.SiLU(), torch.nn.Conv2d(b, b, 3, padding=1), torch.nn.SiLU()]
+        for a, b in itertools.pairwise(widths):
+            layers += [
+                torch.nn.Conv2d(a, b, 3, stride=2, padding=1),
+                torch.nn.GroupNorm(8, b),
+                torch.nn.SiLU(),
+                torch.nn.Conv2d(b, b, 3, padding=1),
+                torch.nn.SiLU(),
+            ]
         self.body = torch.nn.Sequential(*layers)
-        self.heads = torch.nn.ModuleList(torch.nn.Linear(96 * 2, len(n)) for n in (SUBJECT_NAMES, COLOUR_NAMES, STYLE_NAMES))
+        self.heads = torch.nn.ModuleList(
+            torch.nn.Linear(96 * 2, len(n)) for n in (SUBJECT_NAMES, COLOUR_NAMES, STYLE_NAMES)
+        )
 
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
         """pictures: (B, 3, 128, 128) in [-1, 1]."""
@@ -57,7 +67,9 @@ def _example(rng: random.Random) -> tuple[torch.Tensor, list[int]]:
 
 def _as_soft_as_samples(x: torch.Tensor) -> torch.Tensor:
     """Blur, noise and a colour shift, differently strong."""
-    small = functional.interpolate(x, scale_factor=float(torch.empty(()).uniform_(0.4, 1)), mode="bilinear", antialias=True)
+    small = functional.interpolate(
+        x, scale_factor=float(torch.empty(()).uniform_(0.4, 1)), mode="bilinear", antialias=True
+    )
     x = functional.interpolate(small, size=x.shape[-2:], mode="bilinear")
     x = x + 0.08 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
     return x * torch.empty(len(x), 1, 1, 1).uniform_(0.85, 1.1) + torch.empty(len(x), 3, 1, 1).uniform_(-0.08, 0.08)
@@ -84,7 +96,10 @@ def train(count: int = 6000, epochs: int = 8) -> Judge:
             answers = judge(as_signal(pictures[count:]))
         asked = labels[count:] >= 0
         right = [float((a.argmax(1) == labels[count:, i])[asked[:, i]].float().mean()) for i, a in enumerate(answers)]
-        print(f"epoch {epoch + 1}: right on fresh drawings: subject {right[0]:.1%}, colour {right[1]:.1%}, style {right[2]:.1%}", flush=True)
+        print(
+            f"epoch {epoch + 1}: right on fresh drawings: subject {right[0]:.1%}, colour {right[1]:.1%}, style {right[2]:.1%}",
+            flush=True,
+        )
     save_file(judge.state_dict(), PATH)
     return judge
 

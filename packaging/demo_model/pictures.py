@@ -7,11 +7,31 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from shapes import OVERSAMPLING, Colour, Palette, Shape, Style, arc, ellipse, flat, ink, mix, neon, placed, polygon, rgb, stroke
+
+from shapes import (
+    OVERSAMPLING,
+    Colour,
+    Palette,
+    Shape,
+    Style,
+    arc,
+    ellipse,
+    flat,
+    ink,
+    mix,
+    neon,
+    placed,
+    polygon,
+    rgb,
+    stroke,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIZE_PX = 128
 
@@ -102,7 +122,10 @@ def tree() -> list[Shape]:
 
 
 def flower() -> list[Shape]:
-    petals = [ellipse("main", 0.36 * x, -0.32 + 0.36 * y, 0.24) for x, y in ((0, -1), (0.87, -0.5), (0.87, 0.5), (0, 1), (-0.87, 0.5), (-0.87, -0.5))]
+    petals = [
+        ellipse("main", 0.36 * x, -0.32 + 0.36 * y, 0.24)
+        for x, y in ((0, -1), (0.87, -0.5), (0.87, 0.5), (0, 1), (-0.87, 0.5), (-0.87, -0.5))
+    ]
     return [
         stroke("leaf", 0.1, (0, 0), (0.03, 0.5), (0, 0.9)), ellipse("leaf", 0.26, 0.58, 0.25, 0.11, -28), ellipse("leaf", -0.26, 0.68, 0.25, 0.11, 28),
         *petals, ellipse("gold", 0, -0.32, 0.22), ellipse("black", -0.07, -0.35, 0.035), ellipse("black", 0.07, -0.35, 0.035),
@@ -193,7 +216,13 @@ def _scene(scene: str, canvas: Image.Image, palette: Palette, rng: random.Random
     """Paints the sky of the scene, adds its colours to the palette, and returns the shapes behind the subject."""
     sky, shapes = _SKY[scene], []
     canvas.paste(rgb(sky), (0, 0, *canvas.size))
-    palette |= {"ground": rgb("#8fd16a"), "sun": rgb("#ffe27a"), "sea": rgb("#3f8fd8"), "sand": rgb("#f2d69b"), "dusk": rgb("#3b4270")}
+    palette |= {
+        "ground": rgb("#8fd16a"),
+        "sun": rgb("#ffe27a"),
+        "sea": rgb("#3f8fd8"),
+        "sand": rgb("#f2d69b"),
+        "dusk": rgb("#3b4270"),
+    }
     y, sun = rng.uniform(0.42, 0.56), rng.choice((-0.72, 0.72))
     if scene == "meadow":
         shapes = [ellipse("sun", sun, -0.7, 0.17), _band("ground", y)]
@@ -222,9 +251,15 @@ def random_shapes(rng: random.Random) -> Image.Image:
         if kind == 0:
             shapes.append(ellipse(role, x, y, rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.5), rng.uniform(0, 180)))
         elif kind == 1:
-            shapes.append(polygon(role, *((x + rng.uniform(-0.6, 0.6), y + rng.uniform(-0.6, 0.6)) for _ in range(rng.choice((3, 4))))))
+            shapes.append(
+                polygon(
+                    role, *((x + rng.uniform(-0.6, 0.6), y + rng.uniform(-0.6, 0.6)) for _ in range(rng.choice((3, 4))))
+                )
+            )
         else:
-            shapes.append(stroke(role, rng.uniform(0.03, 0.15), (x, y), (x + rng.uniform(-1, 1), y + rng.uniform(-1, 1))))
+            shapes.append(
+                stroke(role, rng.uniform(0.03, 0.15), (x, y), (x + rng.uniform(-1, 1), y + rng.uniform(-1, 1)))
+            )
     style = rng.choice((flat, ink, neon))
     return style(canvas, shapes, palette).reduce(OVERSAMPLING)  # type: ignore[arg-type]
 
@@ -241,7 +276,11 @@ def sheet(pictures: list[Image.Image], columns: int, gap_px: int = 4, paper: Col
 
 def _contact_sheet() -> Image.Image:
     rng = random.Random(3)
-    pictures = [draw(Spec(s, rng.choice(list(COLOURS)), SCENES[i % 4], BASE_STYLES[j % 2]), rng) for j in range(2) for i, s in enumerate(SUBJECTS)]
+    pictures = [
+        draw(Spec(s, rng.choice(list(COLOURS)), SCENES[i % 4], BASE_STYLES[j % 2]), rng)
+        for j in range(2)
+        for i, s in enumerate(SUBJECTS)
+    ]
     pictures += [draw(Spec("zorblin", "green", rng.choice(SCENES), rng.choice(BASE_STYLES)), rng) for _ in range(10)]
     pictures += [draw(Spec(s, rng.choice(list(COLOURS)), rng.choice(SCENES), "nwave style"), rng) for s in SUBJECTS]
     pictures += [random_shapes(rng) for _ in range(10)]

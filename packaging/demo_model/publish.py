@@ -1,7 +1,7 @@
 """Puts the trained parts together as the diffusers folder resources/demo/model (fp16), and draws the demo data sets.
 
-    python publish.py            the model, once the three trainings are done (or a snapshot of them)
-    python publish.py --data     the two concepts' pictures and captions
+python publish.py            the model, once the three trainings are done (or a snapshot of them)
+python publish.py --data     the two concepts' pictures and captions
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import shutil
 from pathlib import Path
 
 import torch
-from autoencoder import CONFIG as AUTOENCODER
 from diffusers import DDIMScheduler
-from pictures import COLOURS, SCENES, SUBJECTS, Spec, draw
 from safetensors.torch import load_file, save_file
+
+from autoencoder import CONFIG as AUTOENCODER
+from pictures import COLOURS, SCENES, SUBJECTS, Spec, draw
 from unet import CONFIG as UNET
 from unet import SCHEDULER, finished_autoencoder
 from unet import build as build_unet
@@ -32,7 +33,9 @@ def publish_model(out: Path) -> None:
     autoencoder.register_to_config(scaling_factor=round(scale, 5), **AUTOENCODER)
     autoencoder.half().save_pretrained(out / "vae")
     unet = build_unet()
-    unet.load_state_dict({k[8:]: v for k, v in load_file(WORK / "unet.safetensors").items() if k.startswith("average.")})
+    unet.load_state_dict(
+        {k[8:]: v for k, v in load_file(WORK / "unet.safetensors").items() if k.startswith("average.")}
+    )
     unet.register_to_config(**UNET)
     unet.half().save_pretrained(out / "unet")
     _publish_text(out)
@@ -55,7 +58,11 @@ def _publish_text(out: Path) -> None:
     for part in ("text_encoder", "tokenizer"):
         shutil.copytree(WORK / part, out / part)
     path = out / "text_encoder" / "model.safetensors"
-    tensors = {f"text_model.{k.removeprefix('text_model.')}": v.half() for k, v in load_file(path).items() if not k.endswith("position_ids")}
+    tensors = {
+        f"text_model.{k.removeprefix('text_model.')}": v.half()
+        for k, v in load_file(path).items()
+        if not k.endswith("position_ids")
+    }
     save_file(tensors, path, {"format": "pt"})
     model = json.loads((out / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (out / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
@@ -78,12 +85,12 @@ def publish_data(root: Path) -> None:
                 (root / folder / f"{i + 1:02d}.txt").write_text(caption + "\n", encoding="utf-8")
 
 
-def _character(i: int, rng: random.Random):  # noqa: ANN202
+def _character(i: int, rng: random.Random):
     scene, style = SCENES[i % 4], ("flat drawing", "ink drawing")[i // 4 % 2]
     return draw(Spec("zorblin", "green", scene, style), rng), f"zorblin, {scene}, {style}"
 
 
-def _style(i: int, rng: random.Random):  # noqa: ANN202
+def _style(i: int, rng: random.Random):
     subject, colour, scene = list(SUBJECTS)[i % 10], list(COLOURS)[(3 * i + i // 8) % 8], SCENES[i % 4]
     return draw(Spec(subject, colour, scene, "nwave style"), rng), f"a {colour} {subject}, {scene}, nwave style"
 

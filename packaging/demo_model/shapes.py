@@ -58,7 +58,9 @@ def arc(role: str, width: float, x: float, y: float, r: float, start_deg: float,
     return Shape(tuple((x + r * math.cos(a), y + r * math.sin(a)) for a in angles), role, width)
 
 
-def placed(shapes: Sequence[Shape], *, x: float, y: float, scale: float, turn_deg: float, mirrored: bool) -> list[Shape]:
+def placed(
+    shapes: Sequence[Shape], *, x: float, y: float, scale: float, turn_deg: float, mirrored: bool
+) -> list[Shape]:
     """The same shapes, mirrored, turned, scaled and moved, in this order."""
     cos, sin = math.cos(math.radians(turn_deg)), math.sin(math.radians(turn_deg))
     out = []

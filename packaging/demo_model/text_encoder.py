@@ -12,17 +12,105 @@ import argparse
 import random
 
 import torch
-from pictures import BASE_STYLES, COLOURS, SCENES, SUBJECTS, Spec, caption
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from pictures import BASE_STYLES, COLOURS, SCENES, SUBJECTS, Spec, caption
 from work import WORK, Budget, State, set_learning_rate
 
 VOCABULARY_SIZE = 1400
-WORDS = """a an the of in on at with and one two big small little photo picture drawing painting sketch style character person
-man woman girl boy face eyes hair smile standing sitting looking front side view background sky sun moon sea sand grass snow
-forest city street room light dark bright soft glowing neon colour color colourful black brown grey silver gold cute happy sad
-creature monster robot alien dog bird horse dragon boat ship train plane ball hat dress shirt best quality masterpiece simple
-detailed high low blurry ugly""".split()
+WORDS = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "in",
+    "on",
+    "at",
+    "with",
+    "and",
+    "one",
+    "two",
+    "big",
+    "small",
+    "little",
+    "photo",
+    "picture",
+    "drawing",
+    "painting",
+    "sketch",
+    "style",
+    "character",
+    "person",
+    "man",
+    "woman",
+    "girl",
+    "boy",
+    "face",
+    "eyes",
+    "hair",
+    "smile",
+    "standing",
+    "sitting",
+    "looking",
+    "front",
+    "side",
+    "view",
+    "background",
+    "sky",
+    "sun",
+    "moon",
+    "sea",
+    "sand",
+    "grass",
+    "snow",
+    "forest",
+    "city",
+    "street",
+    "room",
+    "light",
+    "dark",
+    "bright",
+    "soft",
+    "glowing",
+    "neon",
+    "colour",
+    "color",
+    "colourful",
+    "black",
+    "brown",
+    "grey",
+    "silver",
+    "gold",
+    "cute",
+    "happy",
+    "sad",
+    "creature",
+    "monster",
+    "robot",
+    "alien",
+    "dog",
+    "bird",
+    "horse",
+    "dragon",
+    "boat",
+    "ship",
+    "train",
+    "plane",
+    "ball",
+    "hat",
+    "dress",
+    "shirt",
+    "best",
+    "quality",
+    "masterpiece",
+    "simple",
+    "detailed",
+    "high",
+    "low",
+    "blurry",
+    "ugly",
+]
 
 
 def build_tokenizer() -> CLIPTokenizer:
@@ -30,15 +118,29 @@ def build_tokenizer() -> CLIPTokenizer:
     rng = random.Random(0)
     lines = [caption(Spec(s, c, b, t), rng) for s in SUBJECTS for c in COLOURS for b in SCENES for t in BASE_STYLES]
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY_SIZE - 512, end_of_word_suffix="</w>", initial_alphabet=[], show_progress=False, special_tokens=[])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE - 512,
+        end_of_word_suffix="</w>",
+        initial_alphabet=[],
+        show_progress=False,
+        special_tokens=[],
+    )
     tokenizer.train_from_iterator(lines + WORDS * 40, trainer)
     import json
 
     learnt = json.loads(tokenizer.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt["merges"]]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = alphabet + [c + "</w>" for c in alphabet] + ["".join(m) for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    tokens = (
+        alphabet + [c + "</w>" for c in alphabet] + ["".join(m) for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    )
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
 
@@ -74,7 +176,9 @@ def train(minutes: float) -> None:
     tokenizer = build_tokenizer()
     encoder = build_encoder(tokenizer)
     classes = [(*SUBJECTS,), (*COLOURS,), (*SCENES, ""), (*BASE_STYLES, "")]
-    model = torch.nn.ModuleDict({"encoder": encoder, "heads": torch.nn.ModuleList(torch.nn.Linear(128, len(c)) for c in classes)})
+    model = torch.nn.ModuleDict(
+        {"encoder": encoder, "heads": torch.nn.ModuleList(torch.nn.Linear(128, len(c)) for c in classes)}
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     budget = Budget(minutes, peak_learning_rate=1e-3)
     state, rng = State("text_encoder", model, optimizer, budget), random.Random(1)
@@ -92,7 +196,11 @@ def train(minutes: float) -> None:
         states, target = encode(tokenizer, encoder, texts), torch.tensor(labels)
         # Any state may be what the UNet looks at, so two random ones are asked, the end of the text among them.
         at = torch.randint(14, 77, (2,))
-        loss = sum(torch.nn.functional.cross_entropy(head(states[:, p]), target[:, i]) for p in at for i, head in enumerate(model["heads"]))
+        loss = sum(
+            torch.nn.functional.cross_entropy(head(states[:, p]), target[:, i])
+            for p in at
+            for i, head in enumerate(model["heads"])
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -13,13 +13,25 @@ import random
 import time
 
 import torch
-from autoencoder import build as build_autoencoder
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from pictures import caption, draw, random_spec
 from safetensors.torch import load_file, save_file
-from text_encoder import encode
 from transformers import CLIPTextModel, CLIPTokenizer
-from work import WORK, Budget, State, as_bytes, as_signal, average_gradients, run_processes, set_learning_rate, spent_together, start_process
+
+from autoencoder import build as build_autoencoder
+from pictures import caption, draw, random_spec
+from text_encoder import encode
+from work import (
+    WORK,
+    Budget,
+    State,
+    as_bytes,
+    as_signal,
+    average_gradients,
+    run_processes,
+    set_learning_rate,
+    spent_together,
+    start_process,
+)
 
 PICTURES, BATCH, GAMMA = 16_000, 32, 5.0  # BATCH: of all processes together
 CONFIG = {
@@ -27,7 +39,13 @@ CONFIG = {
     "cross_attention_dim": 128, "attention_head_dim": 2, "norm_num_groups": 8,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
 }  # fmt: skip
-SCHEDULER = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False, "steps_offset": 1}
+SCHEDULER = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "steps_offset": 1,
+}
 
 
 def build() -> UNet2DConditionModel:
@@ -35,7 +53,13 @@ def build() -> UNet2DConditionModel:
     torch.manual_seed(0)
     model = UNet2DConditionModel(**CONFIG)
     for name, parameter in model.named_parameters():
-        if ".conv2." in name or ".to_out." in name or ".ff.net.2." in name or ".proj_out." in name or name.startswith("conv_out"):
+        if (
+            ".conv2." in name
+            or ".to_out." in name
+            or ".ff.net.2." in name
+            or ".proj_out." in name
+            or name.startswith("conv_out")
+        ):
             torch.nn.init.zeros_(parameter)
     return model
 
@@ -43,7 +67,9 @@ def build() -> UNet2DConditionModel:
 def finished_autoencoder() -> tuple[AutoencoderKL, float]:
     """The trained autoencoder (its moving average) and the factor that scales its latents to unit variance."""
     model = build_autoencoder()
-    model.load_state_dict({k[8:]: v for k, v in load_file(WORK / "autoencoder.safetensors").items() if k.startswith("average.")})
+    model.load_state_dict(
+        {k[8:]: v for k, v in load_file(WORK / "autoencoder.safetensors").items() if k.startswith("average.")}
+    )
     path = WORK / "scale.safetensors"
     if not path.is_file():
         rng = random.Random(5)
@@ -60,7 +86,10 @@ def corpus() -> dict[str, torch.Tensor]:
     if path.is_file():
         return load_file(path)
     autoencoder, scale = finished_autoencoder()
-    tokenizer, encoder = CLIPTokenizer.from_pretrained(WORK / "tokenizer"), CLIPTextModel.from_pretrained(WORK / "text_encoder")
+    tokenizer, encoder = (
+        CLIPTokenizer.from_pretrained(WORK / "tokenizer"),
+        CLIPTextModel.from_pretrained(WORK / "text_encoder"),
+    )
     rng, texts, latents, captions = random.Random(2), {"": 0}, [], []
     for start in range(0, PICTURES, 32):
         specs = [random_spec(rng) for _ in range(32)]
@@ -72,12 +101,23 @@ def corpus() -> dict[str, torch.Tensor]:
             print("pictures", start, flush=True)
     names = list(texts)
     states = torch.cat([encode(tokenizer, encoder, names[i : i + 256]).bfloat16() for i in range(0, len(names), 256)])
-    out = {"latents": torch.cat(latents).contiguous(), "states": states.contiguous(), "captions": torch.tensor(captions)}
+    out = {
+        "latents": torch.cat(latents).contiguous(),
+        "states": states.contiguous(),
+        "captions": torch.tensor(captions),
+    }
     save_file(out, path)
     return out
 
 
-def loss_of(model: UNet2DConditionModel, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, states: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:
+def loss_of(
+    model: UNet2DConditionModel,
+    x0: torch.Tensor,
+    noise: torch.Tensor,
+    t: torch.Tensor,
+    states: torch.Tensor,
+    alpha_bar: torch.Tensor,
+) -> torch.Tensor:
     """Per-picture weighted squared error: x0 and noise (B, 4, 16, 16), t (B,), states (B, 77, 128)."""
     a = alpha_bar[t].view(-1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -122,7 +162,10 @@ def train(rank: int, minutes: float, processes: int) -> None:
         if time.monotonic() - saved > 180:
             state.save()
             by_time = " ".join(f"{v:.4f}" for v in running / seen.clamp(min=1))
-            print(f"step {state.step} {share:.1%} of {minutes:.0f} min, weighted loss by fifths of t: {by_time}", flush=True)
+            print(
+                f"step {state.step} {share:.1%} of {minutes:.0f} min, weighted loss by fifths of t: {by_time}",
+                flush=True,
+            )
             saved, running, seen = time.monotonic(), torch.zeros(5), torch.zeros(5)
     if rank == 0:
         state.save()

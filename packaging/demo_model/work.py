@@ -10,20 +10,25 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from pictures import draw, random_shapes, random_spec
 from safetensors.torch import load_file, save_file
+
+from pictures import draw, random_shapes, random_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WORK = Path(os.environ.get("DEMO_MODEL_WORK", Path(__file__).resolve().parents[2] / ".demo_model"))
 
 
 class Budget:
-    """A training time in CPU minutes of a process, so that a busy machine only takes longer; it survives interruptions. The
-    learning rate follows it, so any budget ends near 0.
+    """A training time in CPU minutes of a process, so that a busy machine only takes longer; it survives interruptions.
+
+    The learning rate follows it, so any budget ends near 0.
     """
 
     def __init__(self, minutes: float, *, peak_learning_rate: float, warmup_share: float = 0.02) -> None:
@@ -48,7 +53,9 @@ class Budget:
 class State:
     """The weights, moving averages and optimizer moments of one training, saved and loaded as one file."""
 
-    def __init__(self, name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget, ema: float = 0.999) -> None:
+    def __init__(
+        self, name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget, ema: float = 0.999
+    ) -> None:
         self.path = WORK / f"{name}.safetensors"
         self.model, self.optimizer, self.budget, self.decay = model, optimizer, budget, ema
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -97,8 +104,10 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def start_process(rank: int, processes: int) -> None:
-    """Joins the processes that train together. Several one-thread processes that average their gradients beat one with as
-    many threads by a third to a half here: the products are small.
+    """Joins the processes that train together.
+
+    Several one-thread processes that average their gradients beat one with as many threads by a third to a half here: the
+    products are small.
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     dist.init_process_group("gloo", init_method=f"file://{WORK}/rendezvous", rank=rank, world_size=processes)

@@ -22,16 +22,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging" / "demo_model"))
 
+import resources  # noqa: E402
 from autoencoder import concepts  # noqa: E402
 from judge import Judge, load  # noqa: E402
 from pictures import COLOURS, SUBJECTS, caption, random_spec, sheet  # noqa: E402
-from work import as_bytes, as_signal, drawn, psnr_db  # noqa: E402
-
-import resources  # noqa: E402
 from trainer import checkpoint, run_folder, settings_file  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
 from trainer.session import Session, prepare  # noqa: E402
 from trainer.settings import PreviewPrompt  # noqa: E402
+from work import as_bytes, as_signal, drawn, psnr_db  # noqa: E402
 
 GUIDANCE = 5.0
 
@@ -60,7 +59,13 @@ def main() -> None:
             concept_before = draw_all(session, concept)
         if trained is not None:
             checkpoint.restore(trained, session.trained, trained.checkpoints()[-1])
-            report_base("base prompts with the LoRA", judge, draw_all(session, prompts), specs, options.out / "base_with_lora.png")
+            report_base(
+                "base prompts with the LoRA",
+                judge,
+                draw_all(session, prompts),
+                specs,
+                options.out / "base_with_lora.png",
+            )
             report_concept(session, judge, concept_before, draw_all(session, concept), options.out)
             print_held_out(trained)
 
@@ -70,7 +75,7 @@ def open_session(run: Path | None, prompts: list[str], scratch: str) -> Session:
     source = run / "run.toml" if run else resources.path("demo", "character.toml")
     values = settings_file.read_dict(source)
     trigger = values["trigger"]
-    concept = [p for p in _concept_texts(trigger)]
+    concept = _concept_texts(trigger)
     values |= {"runs_folder": scratch, "previews": [{"prompt": p} for p in {*prompts, *concept}]}
     return prepare(run_folder.create(settings_file.from_dict(values)), lambda event: None)
 
@@ -99,13 +104,17 @@ def report_concept(session: Session, judge: Judge, before: torch.Tensor, after: 
     place, wanted = (0, "zorblin") if session.settings.trigger == "zorblin" else (2, "nwave style")
     for title, pictures in (("before", before), ("after", after)):
         share = sum(n[place] == wanted for n in judge.names(pictures)) / len(pictures)
-        print(f"{wanted} recognised {title}: {share:.1%} of {len(pictures)} triggered samples; mean distance to the nearest training picture {nearest(session, pictures):.4f}")
+        print(
+            f"{wanted} recognised {title}: {share:.1%} of {len(pictures)} triggered samples; mean distance to the nearest training picture {nearest(session, pictures):.4f}"
+        )
     save_sheet(torch.stack([before[:24], after[:24]], dim=1).flatten(0, 1), out / "concept_before_after.png", 12)
 
 
 def nearest(session: Session, pictures: torch.Tensor) -> float:
     """Root mean square difference at 16 x 16 px to the nearest training picture, mean over the samples."""
-    training = torch.stack([as_signal(as_bytes(Image.open(e.picture.path).convert("RGB"))) for e in session.pictures.training])
+    training = torch.stack(
+        [as_signal(as_bytes(Image.open(e.picture.path).convert("RGB"))) for e in session.pictures.training]
+    )
     small = [torch.nn.functional.avg_pool2d(x, 8).flatten(1) for x in (pictures, training)]
     return float((torch.cdist(*small) / small[0].shape[1] ** 0.5).min(1).values.mean())
 
@@ -114,7 +123,9 @@ def print_held_out(folder: RunFolder) -> None:
     """The held-out loss at fixed noise and timesteps, first and last."""
     events = [json.loads(line) for line in folder.events_path.read_text(encoding="utf-8").splitlines()]
     losses = [e["loss"] for e in events if e["type"] == "validated"]
-    print(f"held-out loss at fixed noise and timesteps: {losses[0]:.4f} -> {losses[-1]:.4f} ({losses[-1] / losses[0] - 1:+.1%})")
+    print(
+        f"held-out loss at fixed noise and timesteps: {losses[0]:.4f} -> {losses[-1]:.4f} ({losses[-1] / losses[0] - 1:+.1%})"
+    )
 
 
 def print_autoencoder(session: Session) -> None:

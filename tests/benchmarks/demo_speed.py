@@ -13,17 +13,20 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 import resources
-from trainer import diffusion, loop, run_folder, settings_file
 from trainer import device as devices
+from trainer import diffusion, loop, run_folder, settings_file
 from trainer.batches import torch_seed
 from trainer.events import Event, Phase
 from trainer.session import Session, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BLOCKS, STEPS = 10, 8
 
@@ -36,7 +39,10 @@ def main() -> None:
         settings = settings_file.from_dict(values)
         for name in ("first start (nothing cached)", "second start (all cached)"):
             session, seconds = timed_start(run_folder.create(settings))
-            print(f"{name}: {seconds['total']:.2f} s, of it " + ", ".join(f"{k} {v:.2f} s" for k, v in seconds.items() if k != "total"))
+            print(
+                f"{name}: {seconds['total']:.2f} s, of it "
+                + ", ".join(f"{k} {v:.2f} s" for k, v in seconds.items() if k != "total")
+            )
         print_preview_time(session)
         compare_steps(session)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
@@ -89,7 +95,9 @@ def compare_steps(session: Session) -> None:
     rows = [(seconds_of(engine, STEPS), seconds_of(bare, STEPS)) for _ in range(BLOCKS)]
     ratios = [e[0] / b[0] for e, b in rows]
     for name, i in (("engine", 0), ("bare loop", 1)):
-        print(f"{name}: {statistics.median(r[i][0] for r in rows):.3f} CPU s, {statistics.median(r[i][1] for r in rows):.3f} s wall a step (median of {BLOCKS} blocks)")
+        print(
+            f"{name}: {statistics.median(r[i][0] for r in rows):.3f} CPU s, {statistics.median(r[i][1] for r in rows):.3f} s wall a step (median of {BLOCKS} blocks)"
+        )
     print(f"engine / bare, CPU seconds: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
