@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 from PIL import Image
 
 from tests import tiny_models as makers
@@ -124,20 +130,40 @@ def test_bf16_draws_nearly_the_same_picture(tiny_models: dict[str, Path]) -> Non
     assert 0 < abs(exact - rough).mean() < 3
 
 
+def by_diffusers(folder: Path, scheduler: type[Any], **options: Any) -> numpy.ndarray:
+    """The pipeline's own picture of `PROMPT`."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **options)
+    generator = torch.Generator().manual_seed(PROMPT.seed)
+    sizes = {"width": 64, "height": 64, "num_inference_steps": 4, "guidance_scale": 7.0}
+    return numpy.asarray(pipe(PROMPT.prompt, negative_prompt=PROMPT.negative, generator=generator, **sizes).images[0])
+
+
+DIFFUSERS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "dpmpp_2m": (DPMSolverMultistepScheduler, {}),
+    "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+    "ddim": (DDIMScheduler, {}),
+    "euler": (EulerDiscreteScheduler, {}),
+    "euler_a": (EulerAncestralDiscreteScheduler, {}),
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_draws_as_diffusers_does(sampler: Any, tiny_models: dict[str, Path]) -> None:
+    """Within 2 of 255. Every family with a LoRA: test_export.py."""
+    scheduler, options = DIFFUSERS[sampler]
+    ours = drawn(painter(tiny_models["sd1"]), PROMPT.model_copy(update={"sampler": sampler}))
+    assert abs(ours - by_diffusers(tiny_models["sd1"], scheduler, **options)).max() <= 2
+
+
 def test_a_zero_snr_v_model_is_drawn_as_by_diffusers(tmp_path: Path) -> None:
     """Within 2 of 255; the pipeline needs trailing timesteps to begin in pure noise (Lin et al. 2023, section 3.3)."""
     folder = makers.make("sd2", tmp_path / "sd2", prediction="v_prediction")
-    ours = drawn(
-        painter(folder, prediction="v_prediction", zero_snr=True), PROMPT.model_copy(update={"sampler": "ddim"})
-    )
-    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
-    pipe.set_progress_bar_config(disable=True)
-    options = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **options)
-    generator = torch.Generator().manual_seed(PROMPT.seed)
-    sizes = {"width": 64, "height": 64, "num_inference_steps": 4, "guidance_scale": 7.0}
-    theirs = pipe(PROMPT.prompt, negative_prompt=PROMPT.negative, generator=generator, **sizes).images[0]
-    assert abs(ours - numpy.asarray(theirs)).max() <= 2
+    prompt = PROMPT.model_copy(update={"sampler": "ddim"})
+    ours = drawn(painter(folder, prediction="v_prediction", zero_snr=True), prompt)
+    theirs = by_diffusers(folder, DDIMScheduler, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    assert abs(ours - theirs).max() <= 2
 
 
 # Parameters

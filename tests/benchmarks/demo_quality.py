@@ -59,12 +59,11 @@ def main() -> None:
             concept_before = draw_all(session, concept)
         if trained is not None:
             checkpoint.restore(trained, session.trained, trained.checkpoints()[-1])
-            report_base(
-                "base prompts with the LoRA",
-                judge,
-                draw_all(session, prompts),
-                specs,
-                options.out / "base_with_lora.png",
+            after = draw_all(session, prompts)
+            report_base("base prompts with the LoRA", judge, after, specs, options.out / "base_with_lora.png")
+            same, other = distance(before, after), distance(before, before.roll(1, 0))
+            print(
+                f"base prompts before and after, same seeds: {same:.4f} apart; two different base pictures: {other:.4f}"
             )
             report_concept(session, judge, concept_before, draw_all(session, concept), options.out)
             print_held_out(trained)
@@ -108,6 +107,12 @@ def report_concept(session: Session, judge: Judge, before: torch.Tensor, after: 
             f"{wanted} recognised {title}: {share:.1%} of {len(pictures)} triggered samples; mean distance to the nearest training picture {nearest(session, pictures):.4f}"
         )
     save_sheet(torch.stack([before[:24], after[:24]], dim=1).flatten(0, 1), out / "concept_before_after.png", 12)
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Root mean square difference at 16 x 16 px, mean over the pairs."""
+    small_a, small_b = (torch.nn.functional.avg_pool2d(x, 8).flatten(1) for x in (a, b))
+    return float((small_a - small_b).square().mean(1).sqrt().mean())
 
 
 def nearest(session: Session, pictures: torch.Tensor) -> float:
