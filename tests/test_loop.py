@@ -376,3 +376,27 @@ def test_every_event_of_a_run_can_be_read_again(tiny_models: dict[str, Path], pi
     for event in train(make_run(tiny_models["sd1"], pictures, tmp_path, previews=[PROMPT])):
         assert decode(encode(event)) == event
         json.loads(encode(event))
+
+
+def test_a_file_trained_further_says_its_own_rank_and_alpha(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    first = make_run(tiny_models["sd1"], pictures, tmp_path, rank=3, alpha=1.5, steps=1)
+    train(first)
+    second = make_run(
+        tiny_models["sd1"], pictures, tmp_path, start_from=str(first.export / "test.safetensors"), rank=8, steps=1
+    )
+    train(second)
+    metadata = read_header(second.export / "test.safetensors").metadata
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("3", "1.5")
+
+
+def test_dropout_of_trained_text_encoders_is_off_in_validation(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    options = {"train_text_encoder": True, "validation": str(pictures), "validate_every_steps": 1, "steps": 1}
+    plain, dropping = (
+        train(make_run(tiny_models["sd1"], pictures, tmp_path, dropout=dropout, **options)) for dropout in (0.0, 0.9)
+    )
+    first_losses = [next(e.loss for e in events if isinstance(e, Validated)) for events in (plain, dropping)]
+    assert first_losses[0] == first_losses[1]

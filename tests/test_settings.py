@@ -264,6 +264,10 @@ MIXING = "Shuffle tags and tag dropout have no effect with 1 caption variant."
         ({"learning_rate": 0.02}, "A learning rate of 0.02 is very high for adamw; 1e-4 to 1e-3 is usual."),
         ({"shuffle_tags": True, "caption_variants": 1}, MIXING),
         ({"tag_dropout": 0.1, "caption_variants": 1}, MIXING),
+        (
+            {"dora": True},
+            "DoRA files are read by few programs (diffusers ignores what is special in them); try the file where you need it.",
+        ),
         ({"conv_rank": 4}, "Convolution rank has no effect: convolutions are not among the layers."),
         (
             {"previews": [{}], "preview_every_steps": 0},

@@ -64,6 +64,12 @@ class Adapter:
         """Parts that have adapters."""
         return list(dict.fromkeys(part for part, _ in self.layers))
 
+    @property
+    def usual_size(self) -> Size:
+        """Rank and alpha of most modules."""
+        sizes = Counter(Size(layer.r[_NAME], float(layer.lora_alpha[_NAME])) for layer in self.layers.values())
+        return sizes.most_common(1)[0][0]
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """The weights under the names of LoRA files, fp32 on the CPU; each module has its alpha."""
         out: dict[str, torch.Tensor] = {}
@@ -71,7 +77,9 @@ class Adapter:
             stem = self.backbone.stems(part, module)[0]
             for key, parameter in _weights(layer):
                 value = parameter.detach().float().cpu()
-                out[f"{stem}.{key}"] = _as_dora_scale(value, layer) if key == "dora_scale" else value.contiguous().clone()
+                out[f"{stem}.{key}"] = (
+                    _as_dora_scale(value, layer) if key == "dora_scale" else value.contiguous().clone()
+                )
             out[f"{stem}.alpha"] = torch.tensor(float(layer.lora_alpha[_NAME]))
         return out
 
@@ -202,7 +210,7 @@ def _weights(layer: LoraLayer) -> Iterator[tuple[str, torch.nn.Parameter]]:
 
 
 def _as_dora_scale(magnitude: torch.Tensor, layer: LoraLayer) -> torch.Tensor:
-    """peft's magnitude as files hold it: one number per output, (out, 1) or (out, 1, 1, 1)."""
+    """Peft's magnitude as files hold it: one number per output, (out, 1) or (out, 1, 1, 1)."""
     return magnitude.reshape(-1, *[1] * (layer.get_base_layer().weight.dim() - 1)).contiguous().clone()
 
 

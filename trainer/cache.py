@@ -96,9 +96,14 @@ class Cache:
         self._store: Store = DiskStore(folder) if settings.cache == "disk" else MemoryStore()
         self._hashes = ContentHashes(folder / "content_hashes.json" if settings.cache == "disk" else None)
         self._vae = _fingerprint(backbone.base, ["vae"])
-        self._text = _fingerprint(backbone.base, [p for part in backbone.family.text_parts for p in (part, part.replace("text_encoder", "tokenizer"))])
+        self._text = _fingerprint(
+            backbone.base,
+            [p for part in backbone.family.text_parts for p in (part, part.replace("text_encoder", "tokenizer"))],
+        )
 
-    def fill_pictures(self, entries: Iterable[Entry], load_vae: Callable[[], object], progress: Callable[[int, int], None]) -> list[str]:
+    def fill_pictures(
+        self, entries: Iterable[Entry], load_vae: Callable[[], object], progress: Callable[[int, int], None]
+    ) -> list[str]:
         """Encodes what is not cached yet; returns a sentence for each picture that cannot be read.
 
         `load_vae` is called only when there is something to encode.
@@ -130,10 +135,14 @@ class Cache:
         """Scaled latents (C, h, w), fp32, of a picture that was filled in."""
         found = self._store.get(self._picture_key(entry, mirrored))
         if found is None:
-            raise RunError(f"The cached picture of {entry.picture.path.name} is gone. Start the run again; it will be encoded anew.")
+            raise RunError(
+                f"The cached picture of {entry.picture.path.name} is gone. Start the run again; it will be encoded anew."
+            )
         return found["latents"]
 
-    def fill_captions(self, texts: Iterable[str], load_encoders: Callable[[], object], progress: Callable[[int, int], None]) -> None:
+    def fill_captions(
+        self, texts: Iterable[str], load_encoders: Callable[[], object], progress: Callable[[int, int], None]
+    ) -> None:
         """Encodes the texts that are not cached yet; `load_encoders` is called only when there are any."""
         wanted = list(dict.fromkeys(texts))
         missing = [t for t in wanted if self._store.get(self._text_key(t)) is None]
@@ -141,7 +150,9 @@ class Cache:
             load_encoders()
             some = missing[start : start + _TEXTS_AT_ONCE]
             with torch.no_grad():
-                told = self._backbone.encode_captions(some, clip_skip=self._settings.clip_skip, max_tokens=self._settings.max_tokens)
+                told = self._backbone.encode_captions(
+                    some, clip_skip=self._settings.clip_skip, max_tokens=self._settings.max_tokens
+                )
             for i, text in enumerate(some):
                 tensors = {"states": told.states[i : i + 1].cpu().contiguous().clone()}
                 if told.pooled is not None:
@@ -171,7 +182,9 @@ class Cache:
     def _picture_key(self, entry: Entry, mirrored: bool) -> str:
         content = self._hashes.of(entry.picture.path)
         fit = entry.fit
-        return _hash("picture", content, fit.size, fit.resized, fit.corner, mirrored, self._settings.background, self._vae)
+        return _hash(
+            "picture", content, fit.size, fit.resized, fit.corner, mirrored, self._settings.background, self._vae
+        )
 
     def _text_key(self, text: str) -> str:
         return _hash("text", text, self._settings.max_tokens, self._settings.clip_skip, self._text_dtype, self._text)

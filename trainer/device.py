@@ -29,17 +29,24 @@ def choose(wanted: str) -> torch.device:
         raise ConfigError("device", f'Device is "{wanted}"; it must be auto, cpu, cuda, cuda:1 or mps.')
     device = torch.device(wanted)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", 'Device is "cuda", but this machine has no usable NVIDIA or AMD GPU, or torch was installed without it. Use auto or cpu.')
+        raise ConfigError(
+            "device",
+            'Device is "cuda", but this machine has no usable NVIDIA or AMD GPU, or torch was installed without it. Use auto or cpu.',
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError("device", f'Device is "{wanted}", but this machine has {torch.cuda.device_count()} GPU(s), counted from cuda:0.')
+        raise ConfigError(
+            "device",
+            f'Device is "{wanted}", but this machine has {torch.cuda.device_count()} GPU(s), counted from cuda:0.',
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device", 'Device is "mps", but this machine has no Apple GPU. Use auto or cpu.')
     return device
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:
-    """The format of the frozen weights and of the arithmetic; "auto" is bf16 where the device computes in it, else fp16 on
-    GPUs and fp32 on CPUs.
+    """The format of the frozen weights and of the arithmetic.
+
+    "auto" is bf16 where the device computes in it, else fp16 on GPUs and fp32 on CPUs.
     """
     if precision != "auto":
         return _DTYPES[precision]
@@ -51,7 +58,7 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
 
 
 def precision_name(dtype: torch.dtype) -> str:
-    """ "fp32", "bf16" or "fp16"."""
+    """The name of a format in the settings: "fp32", "bf16" or "fp16"."""
     return next(name for name, value in _DTYPES.items() if value is dtype)
 
 

@@ -53,7 +53,7 @@ class Schedule:
         return a / (1 - a)
 
     def noisy(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """x_t = sqrt(ᾱ) x0 + sqrt(1 - ᾱ) noise. Ho et al. 2020, equation 4, https://arxiv.org/abs/2006.11239"""
+        """x_t = sqrt(ᾱ) x0 + sqrt(1 - ᾱ) noise. Ho et al. 2020, equation 4, https://arxiv.org/abs/2006.11239."""
         a = _broadcast(self.alpha_bar[t], x0)
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
@@ -129,7 +129,7 @@ def loss_weights(schedule: Schedule, t: torch.Tensor, settings: TrainingSettings
 
 
 def min_snr_weights(snr: torch.Tensor, gamma: float, prediction: str) -> torch.Tensor:
-    """min(SNR, γ) / SNR for epsilon, min(SNR, γ) / (SNR + 1) for v. Hang et al. 2023, https://arxiv.org/abs/2303.09556"""
+    """min(SNR, γ) / SNR for epsilon, min(SNR, γ) / (SNR + 1) for v. Hang et al. 2023, https://arxiv.org/abs/2303.09556."""
     if prediction == V_PREDICTION:
         return snr.clamp(max=gamma) / (snr + 1)
     return gamma / snr.clamp(min=gamma)  # the same as min(SNR, γ) / SNR, and 1 where SNR is 0

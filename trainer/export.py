@@ -32,7 +32,9 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
     cast = {key: value.to(_DTYPES[precision]).contiguous() for key, value in tensors.items()}
     bad = next((key for key, value in cast.items() if not value.isfinite().all()), None)
     if bad is not None:
-        raise DivergedError(f"Layer {bad} holds numbers that {precision} cannot hold, so no file is written. Export in bf16 or fp32, or an earlier checkpoint.")
+        raise DivergedError(
+            f"Layer {bad} holds numbers that {precision} cannot hold, so no file is written. Export in bf16 or fp32, or an earlier checkpoint."
+        )
     raw = safetensors.torch.save(cast, with_hashes(cast, metadata))
     try:
         write_atomically(path, lambda p: p.write_bytes(raw))
@@ -40,9 +42,13 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
     except OSError as error:
         raise RunError(os_message(f"The LoRA file {path.name} could not be written", error)) from error
     except safetensors.SafetensorError as error:
-        raise RunError(f"The LoRA file {path.name} did not read back ({error}). Check the disk and export again.") from error
+        raise RunError(
+            f"The LoRA file {path.name} did not read back ({error}). Check the disk and export again."
+        ) from error
     if back.keys() != cast.keys() or any(not torch.equal(back[key], value) for key, value in cast.items()):
-        raise RunError(f"The LoRA file {path.name} did not come back as it was written. Check the disk and export again.")
+        raise RunError(
+            f"The LoRA file {path.name} did not come back as it was written. Check the disk and export again."
+        )
     return max(float((back[key].float() - value).abs().max()) for key, value in tensors.items())
 
 

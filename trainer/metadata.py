@@ -13,12 +13,15 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from trainer import __version__, buckets
-from trainer.batches import Entry
-from trainer.families import Family
 from trainer.run_folder import safe_name
-from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from trainer.batches import Entry
+    from trainer.families import Family
+    from trainer.settings import TrainingSettings
 
 _SS_OPTIMIZERS = {
     "adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit", "lion": "lion_pytorch.lion_pytorch.Lion",
@@ -28,7 +31,10 @@ _SS_OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run besides its settings. started: unix seconds."""
+    """What is known of a run besides its settings.
+
+    started: unix seconds. rank, alpha: of most adapters, as in the file; None takes the settings'.
+    """
 
     family: Family
     v_prediction: bool
@@ -38,6 +44,9 @@ class Facts:
     batches_per_epoch: int
     total_steps: int
     started: float
+    validation: tuple[Entry, ...] = ()
+    rank: int | None = None
+    alpha: float | None = None
 
 
 def build(settings: TrainingSettings, facts: Facts, *, step: int, finished: float) -> dict[str, str]:
@@ -62,7 +71,7 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "seed": s.seed, "training_comment": s.description or None, "sd_model_name": base_name(s),
         "base_model_version": f.family.kohya_version_v if f.v_prediction else f.family.kohya_version,
         "v2": f.family.is_v2, "clip_skip": s.clip_skip if s.clip_skip > 1 else None, "max_token_length": s.max_tokens if s.max_tokens > 75 else None,
-        "network_module": "networks.lora", "network_dim": s.rank, "network_alpha": _alpha(s, s.rank, s.alpha), "network_dropout": s.dropout or None,
+        "network_module": "networks.lora", "network_dim": f.rank or s.rank, "network_alpha": f.alpha or _alpha(s, s.rank, s.alpha), "network_dropout": s.dropout or None,
         "network_args": args, "learning_rate": s.learning_rate, "unet_lr": s.learning_rate,
         "text_encoder_lr": s.text_encoder_learning_rate if s.train_text_encoder else None, "lr_scheduler": _SCHEDULES.get(s.schedule, s.schedule),
         "lr_warmup_steps": s.warmup_steps, "optimizer": f"{_SS_OPTIMIZERS[s.optimizer]}(weight_decay={s.weight_decay})",
@@ -72,7 +81,7 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "multires_noise_discount": s.multires_discount, "ip_noise_gamma": s.input_perturbation or None, "zero_terminal_snr": s.zero_terminal_snr,
         "min_snr_gamma": s.min_snr_gamma or None, "debiased_estimation": s.debiased, "loss_type": "l2" if s.loss == "mse" else "huber",
         "huber_c": s.huber_c if s.loss == "huber" else None, "prior_loss_weight": s.prior_weight,
-        "num_train_images": len(seen), "num_reg_images": sum(e.picture.repeats for e in f.regularization), "num_validation_images": 0,
+        "num_train_images": len(seen), "num_reg_images": sum(e.picture.repeats for e in f.regularization), "num_validation_images": len(f.validation),
         "batch_size_per_device": s.batch_size, "total_batch_size": s.batch_size, "resolution": f"({s.resolution}, {s.resolution})",
         "enable_bucket": s.buckets, "bucket_no_upscale": not s.upscale, "min_bucket_reso": s.bucket_min, "max_bucket_reso": s.bucket_max,
         "bucket_info": _bucket_info(f), "dataset_dirs": _folders(s.data, f.entries),
@@ -114,14 +123,20 @@ _SCHEDULES = {"cosine_restarts": "cosine_with_restarts"}
 def _bucket_info(f: Facts) -> dict[str, object]:
     fits = [e.fit for e in f.entries for _ in range(e.picture.repeats)]
     errors = [abs(e.fit.size[0] / e.fit.size[1] - e.picture.width_px / e.picture.height_px) for e in f.entries]
-    sizes = {str(i): {"resolution": list(size), "count": count} for i, (size, count) in enumerate(buckets.counts(fits).items())}
+    sizes = {
+        str(i): {"resolution": list(size), "count": count}
+        for i, (size, count) in enumerate(buckets.counts(fits).items())
+    }
     return {"buckets": sizes, "mean_img_ar_error": sum(errors) / max(1, len(errors))}
 
 
 def _folders(folder: Path, entries: tuple[Entry, ...]) -> dict[str, dict[str, int]]:
     """Pictures by repeats under the folder's name, as kohya's `dataset_dirs`."""
     by_repeats = Counter(e.picture.repeats for e in entries)
-    return {folder.name if len(by_repeats) == 1 else f"{n}_{folder.name}": {"n_repeats": n, "img_count": c} for n, c in sorted(by_repeats.items())}
+    return {
+        folder.name if len(by_repeats) == 1 else f"{n}_{folder.name}": {"n_repeats": n, "img_count": c}
+        for n, c in sorted(by_repeats.items())
+    }
 
 
 def _all_tags(s: TrainingSettings, f: Facts) -> Counter[str]:

@@ -40,7 +40,11 @@ def _with_one_rate(groups: Groups) -> str:
     moved = [g["part"].replace("_", " ") for g in groups if g["lr"] not in (rate, 0)]
     for group in groups:
         group["lr"] = rate if group["lr"] else 0.0
-    return f"Prodigy has one learning rate for all parts, so {rate:g} is used for {' and '.join(moved)} too." if moved else ""
+    return (
+        f"Prodigy has one learning rate for all parts, so {rate:g} is used for {' and '.join(moved)} too."
+        if moved
+        else ""
+    )
 
 
 def _adamw(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:
@@ -49,14 +53,14 @@ def _adamw(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:
 
 
 def _adamw8bit(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:
-    """Dettmers et al. 2022, https://arxiv.org/abs/2110.02861"""
+    """AdamW with 8-bit moments. Dettmers et al. 2022, https://arxiv.org/abs/2110.02861."""
     import bitsandbytes
 
     return bitsandbytes.optim.AdamW8bit(groups, weight_decay=s.weight_decay)  # type: ignore[no-any-return]
 
 
 def _lion(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:
-    """Chen et al. 2023, https://arxiv.org/abs/2302.06675"""
+    """Sign of the momentum. Chen et al. 2023, https://arxiv.org/abs/2302.06675."""
     from lion_pytorch import Lion
 
     return Lion(groups, weight_decay=s.weight_decay)  # type: ignore[no-any-return]
@@ -73,14 +77,16 @@ def _adafactor(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:
     """Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, at the given learning rate (no relative steps)."""
     from transformers.optimization import Adafactor
 
-    return Adafactor(groups, lr=s.learning_rate, weight_decay=s.weight_decay, relative_step=False, scale_parameter=False, warmup_init=False)  # type: ignore[no-any-return]
+    fixed_rate = {"relative_step": False, "scale_parameter": False, "warmup_init": False}
+    return Adafactor(groups, lr=s.learning_rate, weight_decay=s.weight_decay, **fixed_rate)  # type: ignore[no-any-return]
 
 
 def _prodigy(groups: Groups, s: TrainingSettings) -> torch.optim.Optimizer:
     """Mishchenko & Defazio 2023, https://arxiv.org/abs/2306.06101; it estimates the learning rate, ours multiplies it."""
     from prodigyopt import Prodigy
 
-    return Prodigy(groups, lr=1.0, weight_decay=s.weight_decay, decouple=True, use_bias_correction=True, safeguard_warmup=True)  # type: ignore[no-any-return]
+    options = {"decouple": True, "use_bias_correction": True, "safeguard_warmup": True}
+    return Prodigy(groups, lr=1.0, weight_decay=s.weight_decay, **options)  # type: ignore[no-any-return]
 
 
 OPTIMIZERS: dict[str, Callable[[Groups, TrainingSettings], torch.optim.Optimizer]] = {
@@ -102,7 +108,7 @@ def schedule_factor(settings: TrainingSettings, step: int, total: int) -> float:
 
 
 def _cosine(progress: float) -> float:
-    """Loshchilov & Hutter 2017, equation 5, https://arxiv.org/abs/1608.03983"""
+    """Half a cosine from 1 to 0. Loshchilov & Hutter 2017, equation 5, https://arxiv.org/abs/1608.03983."""
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -114,7 +120,9 @@ SCHEDULES: dict[str, Callable[[float, TrainingSettings], float]] = {
 }
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, total: int) -> dict[str, float]:
+def set_learning_rates(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, total: int
+) -> dict[str, float]:
     """Gives each group its rate for this step; returns them by part."""
     factor = schedule_factor(settings, step, total)
     for group in optimizer.param_groups:

@@ -114,4 +114,8 @@ def save(picture: Image.Image, path: Path, parameters: str) -> None:
 
 def _quoted(value: str) -> str:
     """Values with a comma, a colon or a line break stand in quotes, as A1111's reader expects."""
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"' if any(c in value for c in ',:\n"') else value
+    return (
+        '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+        if any(c in value for c in ',:\n"')
+        else value
+    )

@@ -62,9 +62,14 @@ class Session:
     facts: metadata.Facts
 
     def told(self, texts: list[str]) -> Conditioning:
-        """What the UNet is told for these texts: from the cache, or from the text encoders while they are trained."""
+        """What the UNet is told for these texts: from the cache, or from the text encoders while they are trained.
+
+        Without gradients (previews, validation) the encoders' dropout is off.
+        """
         if not self.settings.train_text_encoder:
             return Conditioning.cat(self.cache.conditioning(text) for text in texts).to(self.device, self.dtype)
+        for encoder in self.backbone.text_encoders.values():
+            encoder.train(torch.is_grad_enabled())
         with devices.autocast(self.device, self.dtype):
             return self.backbone.encode_captions(
                 texts, clip_skip=self.settings.clip_skip, max_tokens=self.settings.max_tokens
@@ -104,6 +109,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
         emit(Warned(warning))
     schedule = Schedule.of(backbone.noise, settings)
     batches = Batches(list(pictures.training), list(pictures.regularization), settings)
+    usual = adapter.usual_size
     zero_snr = settings.zero_terminal_snr or bool(backbone.noise.get("rescale_betas_zero_snr"))
     return Session(
         folder, settings, device, dtype, backbone, schedule, pictures, batches, cache,
@@ -112,6 +118,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
         metadata.Facts(
             backbone.family, schedule.prediction == V_PREDICTION, devices.precision_name(dtype), pictures.training,
             pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
+            pictures.validation, usual.rank, usual.alpha,
         ),
     )  # fmt: skip
 

@@ -247,6 +247,10 @@ def notes(s: TrainingSettings) -> list[str]:
         out.append(f"A learning rate of {s.learning_rate:g} is very high for {s.optimizer}; 1e-4 to 1e-3 is usual.")
     if (s.shuffle_tags or s.tag_dropout) and s.caption_variants == 1:
         out.append("Shuffle tags and tag dropout have no effect with 1 caption variant.")
+    if s.dora:
+        out.append(
+            "DoRA files are read by few programs (diffusers ignores what is special in them); try the file where you need it."
+        )
     if s.conv_rank and "convolutions" not in s.targets:
         out.append("Convolution rank has no effect: convolutions are not among the layers.")
     if s.previews and not s.preview_every_steps:

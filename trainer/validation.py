@@ -16,7 +16,12 @@ TIMESTEPS = (80, 240, 400, 560, 720, 880)
 
 
 @torch.no_grad()
-def loss(backbone: Backbone, schedule: Schedule, pictures: list[tuple[torch.Tensor, Conditioning, torch.Tensor]], dtype: torch.dtype) -> float:
+def loss(
+    backbone: Backbone,
+    schedule: Schedule,
+    pictures: list[tuple[torch.Tensor, Conditioning, torch.Tensor]],
+    dtype: torch.dtype,
+) -> float:
     """Mean squared error of the prediction, unweighted, over all pictures and `TIMESTEPS`.
 
     pictures: latents (C, h, w), conditioning and size ids (1, 6) of each, on the CPU. Picture i always gets the noise of

@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ModelError
 from trainer.lora_file import read_header
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trainer.families.backbone import Backbone
 
 
@@ -100,10 +101,14 @@ def _check_is_folder(base: Path) -> None:
         raise ModelError(f'There is no base model "{base}". Give a diffusers folder, or "demo".')
     if base.is_file():
         if looks_like_lora(base):
-            raise ModelError(f"{base.name} is a LoRA, not a base model. Choose the model it was made for; to train the LoRA further use start_from.")
-        raise ModelError(f"{base.name} is a single file; this version reads diffusers folders (with unet/, vae/, text_encoder/ in them).")
+            raise ModelError(
+                f"{base.name} is a LoRA, not a base model. Choose the model it was made for; to train the LoRA further use start_from."
+            )
+        raise ModelError(
+            f"{base.name} is a single file; this version reads diffusers folders (with unet/, vae/, text_encoder/ in them)."
+        )
     if not (base / "model_index.json").is_file() and not (base / "unet").is_dir():
-        files = [p for p in base.glob("*.safetensors")]
+        files = list(base.glob("*.safetensors"))
         if any(looks_like_lora(p) for p in files):
             raise ModelError(f"{base} holds a LoRA, not a base model. Choose the model it was made for.")
         raise ModelError(f"{base} is not a diffusers model folder: it has no model_index.json and no unet folder.")
@@ -120,7 +125,9 @@ def _check_part(base: Path, part: str) -> None:
         _read_json(folder / "scheduler_config.json")
     else:
         _read_json(folder / "config.json")
-        if not any(p.name.startswith(_WEIGHTS) and p.suffix in (".safetensors", ".json", ".bin") for p in folder.iterdir()):
+        if not any(
+            p.name.startswith(_WEIGHTS) and p.suffix in (".safetensors", ".json", ".bin") for p in folder.iterdir()
+        ):
             raise ModelError(f"The base model {base} has no weights in {part}. Copy the model again, whole.")
 
 
@@ -139,7 +146,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"The base model lacks {path.parent.name}/{path.name} ({path}). Copy the model again, whole.") from None
+        raise ModelError(
+            f"The base model lacks {path.parent.name}/{path.name} ({path}). Copy the model again, whole."
+        ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}). Copy the model again.") from None
     if not isinstance(values, dict):

@@ -72,7 +72,9 @@ class Backbone:
         self.vae: AutoencoderKL | None = None
         self.text_encoders: dict[str, CLIPTextModel] = {}
         self.tokenizers: dict[str, CLIPTokenizer] = {}
-        self.noise: dict[str, Any] = json.loads((base / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        self.noise: dict[str, Any] = json.loads(
+            (base / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
+        )
         config = json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))
         self.latent_channels: int = config.get("latent_channels", 4)
         self.scaling_factor: float = config.get("scaling_factor", 0.18215)

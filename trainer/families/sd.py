@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import CLIPTextModel
 
 from trainer.families.backbone import Backbone, Conditioning
 
 if TYPE_CHECKING:
+    import torch
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
@@ -35,7 +35,7 @@ class StableDiffusion(Backbone):
         return prediction
 
     def stems(self, part: str, module: str) -> tuple[str, ...]:
-        """kohya's names: diffusers paths with underscores."""
+        """Kohya's names: diffusers paths with underscores."""
         if part != "unet":
             return (text_stem(self.family.text_parts[part], module),)
         return ("lora_unet_" + module.replace(".", "_"),)

@@ -52,14 +52,31 @@ def compvis_name(module: str, layers_per_block: int = 2) -> str:
         slot = "1" if kind == "attentions" else "0"
         return slot if not b else f"{b}{i}.{slot}"
 
-    module = re.sub(r"^down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)", lambda m: "input_blocks." + block(m[2], str(down * int(m[1]) + int(m[3]) + 1), ""), module)
-    module = re.sub(r"^down_blocks\.(\d+)\.downsamplers\.0\.conv", lambda m: f"input_blocks.{down * int(m[1]) + down}.0.op", module)
+    module = re.sub(
+        r"^down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)",
+        lambda m: "input_blocks." + block(m[2], str(down * int(m[1]) + int(m[3]) + 1), ""),
+        module,
+    )
+    module = re.sub(
+        r"^down_blocks\.(\d+)\.downsamplers\.0\.conv", lambda m: f"input_blocks.{down * int(m[1]) + down}.0.op", module
+    )
     module = re.sub(r"^mid_block\.resnets\.(\d+)", lambda m: f"middle_block.{2 * int(m[1])}", module)
     module = re.sub(r"^mid_block\.attentions\.0", "middle_block.1", module)
-    module = re.sub(r"^up_blocks\.(\d+)\.(resnets|attentions)\.(\d+)", lambda m: "output_blocks." + block(m[2], str(up * int(m[1]) + int(m[3])), ""), module)
+    module = re.sub(
+        r"^up_blocks\.(\d+)\.(resnets|attentions)\.(\d+)",
+        lambda m: "output_blocks." + block(m[2], str(up * int(m[1]) + int(m[3])), ""),
+        module,
+    )
     # In the output blocks of SDXL's own layout the upsampler follows the attention, so its index is 2; without one, 1.
-    module = re.sub(r"^up_blocks\.(\d+)\.upsamplers\.0\.conv", lambda m: f"output_blocks.{up * int(m[1]) + up - 1}.2.conv", module)
-    for ours, theirs in (("conv1", "in_layers.2"), ("conv2", "out_layers.3"), ("time_emb_proj", "emb_layers.1"), ("conv_shortcut", "skip_connection")):
+    module = re.sub(
+        r"^up_blocks\.(\d+)\.upsamplers\.0\.conv", lambda m: f"output_blocks.{up * int(m[1]) + up - 1}.2.conv", module
+    )
+    for ours, theirs in (
+        ("conv1", "in_layers.2"),
+        ("conv2", "out_layers.3"),
+        ("time_emb_proj", "emb_layers.1"),
+        ("conv_shortcut", "skip_connection"),
+    ):
         module = re.sub(rf"\.{ours}$", f".{theirs}", module)
     return module
 
