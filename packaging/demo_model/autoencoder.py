@@ -16,9 +16,11 @@ import time
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file
 
 from pictures import SCENES, SUBJECTS, Spec, draw
 from work import (
+    WORK,
     Budget,
     State,
     as_bytes,
@@ -101,14 +103,35 @@ def measure(model: AutoencoderKL) -> dict[str, float]:
 
 
 def train(rank: int, minutes: float, processes: int) -> None:
-    """Trains within the budget; process 0 saves and measures every two minutes."""
+    """Trains encoder and decoder within the budget."""
+    _train("autoencoder", build(), rank, minutes, processes)
+
+
+def train_decoder(rank: int, minutes: float, processes: int) -> None:
+    """Trains the finished autoencoder's decoder further; the latents, and with them the UNet, stay as they are."""
+    model = finished()
+    for frozen in (model.encoder, model.quant_conv):
+        frozen.requires_grad_(False)
+    _train("decoder", model, rank, minutes, processes)
+
+
+def finished() -> AutoencoderKL:
+    """The moving average of the last training, the decoder's if there was one."""
+    model = build()
+    for name in ("autoencoder", "decoder"):
+        if (path := WORK / f"{name}.safetensors").is_file():
+            model.load_state_dict({k[8:]: v for k, v in load_file(path).items() if k.startswith("average.")})
+    return model
+
+
+def _train(name: str, model: AutoencoderKL, rank: int, minutes: float, processes: int) -> None:
+    """Process 0 saves and measures every two minutes."""
     start_process(rank, processes)
     pictures = drawn(5000, 1 + rank, random_share=0.25)
-    model = build()
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     budget = Budget(minutes, peak_learning_rate=1.2e-3)
-    state = State("autoencoder", model, optimizer, budget)
+    state = State(name, model, optimizer, budget)
     state.load()
     torch.manual_seed(state.step * processes + rank)
     saved, judge = time.monotonic(), build()
@@ -129,7 +152,8 @@ def train(rank: int, minutes: float, processes: int) -> None:
             judge.load_state_dict(state.average)
             db = measure(judge)
             print(
-                f"step {state.step} {share:.0%} loss {loss.item():.4f} PSNR base {db['base']:.2f} concepts {db['concepts']:.2f} dB",
+                f"step {state.step} {share:.0%} loss {loss.item():.4f} "
+                f"PSNR base {db['base']:.2f} concepts {db['concepts']:.2f} dB",
                 flush=True,
             )
             saved = time.monotonic()
@@ -143,5 +167,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--decoder", action="store_true", help="train only the decoder of the finished autoencoder")
     options = parser.parse_args()
-    run_processes(train, options.minutes, options.processes)
+    run_processes(train_decoder if options.decoder else train, options.minutes, options.processes)

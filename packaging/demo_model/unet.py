@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from autoencoder import build as build_autoencoder
+from autoencoder import finished
 from pictures import caption, draw, random_spec
 from text_encoder import encode
 from work import (
@@ -66,10 +66,7 @@ def build() -> UNet2DConditionModel:
 
 def finished_autoencoder() -> tuple[AutoencoderKL, float]:
     """The trained autoencoder (its moving average) and the factor that scales its latents to unit variance."""
-    model = build_autoencoder()
-    model.load_state_dict(
-        {k[8:]: v for k, v in load_file(WORK / "autoencoder.safetensors").items() if k.startswith("average.")}
-    )
+    model = finished()
     path = WORK / "scale.safetensors"
     if not path.is_file():
         rng = random.Random(5)
