@@ -17,7 +17,7 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 from autoencoder import CONFIG as AUTOENCODER
-from pictures import COLOURS, SCENES, SUBJECTS, Spec, draw
+from pictures import COLOURS, SCENES, SUBJECTS, Spec, draw, random_spec
 from unet import CONFIG as UNET
 from unet import SCHEDULER, finished_autoencoder
 from unet import build as build_unet
@@ -83,6 +83,20 @@ def publish_data(root: Path) -> None:
                 picture, caption = draw_one(i, rng)
                 picture.save(root / folder / f"{i + 1:02d}.png", optimize=True)
                 (root / folder / f"{i + 1:02d}.txt").write_text(caption + "\n", encoding="utf-8")
+    _publish_base(root / "base")
+
+
+def _publish_base(folder: Path) -> None:
+    """Pictures of what the base model knows: regularisation pictures, so that a concept stays with its trigger word."""
+    rng = random.Random(12)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for i in range(24):
+        spec = random_spec(rng)
+        draw(spec, rng).save(folder / f"{i + 1:02d}.png", optimize=True)
+        (folder / f"{i + 1:02d}.txt").write_text(
+            f"a {spec.colour} {spec.subject}, {spec.scene}, {spec.style}\n", encoding="utf-8"
+        )
 
 
 def _character(i: int, rng: random.Random):
