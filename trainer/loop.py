@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer import checkpoint, diffusion, export, optim, preview, validation
+from trainer import checkpoint, diffusion, export, metadata, optim, preview, validation
 from trainer import device as devices
 from trainer.batches import torch_seed
 from trainer.errors import DivergedError, RunError, os_message
@@ -35,7 +35,7 @@ from trainer.session import Session, prepare
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trainer.batches import View
+    from trainer.batches import Entry, View
     from trainer.control import Control
     from trainer.events import Event
     from trainer.run_folder import RunFolder
@@ -250,24 +250,24 @@ def _batch_loss(session: Session, views: list[View], number: int) -> torch.Tenso
     noisy = session.schedule.noisy(x0, draw.input_noise, draw.t).to(device, dtype, non_blocking=True)
     target = session.schedule.target(x0, draw.noise, draw.t).to(device, non_blocking=True)
     told = session.told([v.text for v in views])
-    ids = torch.tensor([_size_ids(v) for v in views], device=device)
+    ids = torch.tensor([_size_ids(v.entry) for v in views], device=device)
     with devices.autocast(device, dtype):
         prediction = session.backbone.denoise(noisy, draw.t.to(device), told, ids)
     return (diffusion.picture_losses(prediction, target, s) * weights.to(device)).mean()
 
 
-def _size_ids(view: View) -> list[int]:
+def _size_ids(entry: Entry) -> list[int]:
     """Original height and width, crop top and left, target height and width: SDXL's size conditioning.
 
     Podell et al. 2023, section 2.2, https://arxiv.org/abs/2307.01952
     """
-    picture, fit = view.entry.picture, view.entry.fit
+    picture, fit = entry.picture, entry.fit
     return [picture.height_px, picture.width_px, fit.corner[1], fit.corner[0], fit.size[1], fit.size[0]]
 
 
 def _save(session: Session, step: int, emit: Callable[[Event], None]) -> int:
-    metadata = export.with_hashes(session.trained.adapter.tensors(), session.metadata_at(step))
-    path = checkpoint.save(session.folder, step, session.trained, metadata, session.settings.keep_checkpoints)
+    described = export.with_hashes(session.trained.adapter.tensors(), session.metadata_at(step))
+    path = checkpoint.save(session.folder, step, session.trained, described, session.settings.keep_checkpoints)
     emit(CheckpointSaved(step, session.folder.relative(path)))
     return step
 
@@ -285,7 +285,7 @@ def _draw_previews(session: Session, step: int, emit: Callable[[Event], None]) -
         text = preview.parameters_text(
             prompt,
             {
-                "Model": session.metadata_at(step)["ss_sd_model_name"],
+                "Model": metadata.base_name(session.settings),
                 "LoRA": session.settings.title,
                 "LoRA step": str(step),
             },
@@ -307,9 +307,7 @@ def _validate(session: Session, step: int, emit: Callable[[Event], None]) -> Non
     for entry in session.pictures.validation:
         with torch.no_grad():
             told = session.told([entry.texts[0]])
-        ids = torch.tensor(
-            [[entry.picture.height_px, entry.picture.width_px, *entry.fit.corner[::-1], *entry.fit.size[::-1]]]
-        )
+        ids = torch.tensor([_size_ids(entry)])
         pictures.append((session.cache.latents(entry, False), told, ids))
     emit(Validated(step, validation.loss(session.backbone, session.schedule, pictures, session.dtype)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import resources
 from trainer import dataset, families, lora_file
 from trainer.errors import ConfigError, ModelError, RunError, os_message
-from trainer.settings import TrainingSettings, info
+from trainer.settings import DEMO, TrainingSettings, info
 
 
 def check(settings: TrainingSettings) -> None:
@@ -35,7 +35,7 @@ def base_path(base: str) -> Path:
     """
     if not base:
         raise ConfigError("base", 'No base model was given. Give a diffusers folder, or "demo".')
-    return resources.path("demo", "model") if base == "demo" else Path(base).expanduser()
+    return resources.path("demo", "model") if base == DEMO else Path(base).expanduser()
 
 
 def check_lora(path: Path) -> None:

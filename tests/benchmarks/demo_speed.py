@@ -116,7 +116,7 @@ def frozen_batch(session: Session, number: int) -> tuple[object, ...]:
     torch.manual_seed(torch_seed(session.settings.seed, number))
     draw = diffusion.draw(x0, session.settings)
     noisy = session.schedule.noisy(x0, draw.input_noise, draw.t).to(session.device, session.dtype)
-    ids = torch.tensor([loop._size_ids(v) for v in views], device=session.device)
+    ids = torch.tensor([loop._size_ids(v.entry) for v in views], device=session.device)
     return noisy, draw.t.to(session.device), session.told([v.text for v in views]), ids, draw.noise.to(session.device)
 
 
