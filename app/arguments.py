@@ -42,7 +42,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
             continue
         if name == "previews":
             value = [{"prompt": prompt} for prompt in value]
-        elif name == "targets":
+        elif name in ("targets", "more_data", "left_out"):
             value = [part.strip() for part in value.split(",") if part.strip()]
         elif name == "max_tokens" and value.isdigit():
             value = int(value)

@@ -30,13 +30,17 @@ def command_for(folder: Path, wrapper: tuple[str, ...] = ()) -> list[str]:
 
 @dataclass
 class Outcome:
-    """How a worker ended. Testable without a process: feed it events and an exit code."""
+    """How a worker ended. Testable without a process: feed it events and an exit code.
+
+    problem: why it could not be started at all; garbage: lines that were no events.
+    """
 
     folder: RunFolder
     finished: Finished | None = None
     failed: Failed | None = None
     returncode: int | None = None
     garbage: list[str] = field(default_factory=list)
+    problem: str = ""
 
     def take(self, event: Event) -> None:
         """Remembers the last word."""
@@ -79,7 +83,7 @@ class Outcome:
     def _end(self) -> str:
         code = self.returncode
         if code is None:
-            return "could not be started"
+            return f"could not be started ({self.problem})" if self.problem else "went away"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             hint = " (often the system ran out of memory)" if name == "SIGKILL" else ""
@@ -90,13 +94,20 @@ class Outcome:
 class WorkerProcess:
     """A running worker: an iterator over its events, and a way to tell it something."""
 
-    def __init__(self, folder: RunFolder, wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: RunFolder, wrapper: tuple[str, ...] = (), *, log: bool = False) -> None:
+        """Starts it. log: what it says before it opens its log itself goes there too, not to our stderr.
+
+        Raises:
+            OSError: the program cannot be started.
+        """
         self.outcome = Outcome(folder)
-        # Its own session: Ctrl-C in the terminal is for us; the worker is asked to stop by a message.
-        self._process = subprocess.Popen(
-            command_for(folder.path, wrapper), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, encoding="utf-8", errors="replace", start_new_session=True,
-        )  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            stderr = stack.enter_context(folder.log_path.open("ab")) if log else None
+            # Its own session: Ctrl-C in the terminal is for us; the worker is asked to stop by a message.
+            self._process = subprocess.Popen(
+                command_for(folder.path, wrapper), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+                text=True, encoding="utf-8", errors="replace", start_new_session=True,
+            )  # fmt: skip
 
     def events(self) -> Iterator[Event]:
         """The events as they come in, until the worker ends; afterwards `outcome` is complete."""

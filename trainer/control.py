@@ -1,4 +1,7 @@
-"""The worker's ears: commands from its stdin, one JSON line each, polled between steps. Imports no torch."""
+"""The worker's ears: commands from its stdin, or from a file once the window is gone; polled between steps.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from trainer.events import Command, ProtocolError, Stop, decode
+from trainer.events import Command, Detach, ProtocolError, Stop, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
+FILE_POLL_SECONDS = 0.3  # how soon a paused run in the background notices a command
 
 
 class Control(Protocol):
@@ -35,15 +41,20 @@ class NoControl:
 
 
 class LineControl:
-    """Reads lines in a thread. The end of the stream means that the window is gone: the run is saved and ends."""
+    """Reads lines in a thread. The end of the stream means that the window is gone: the run is saved and ends.
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    After `Detach` the end of the stream means nothing, and commands come from `file`, as `append` writes them.
+    """
+
+    def __init__(self, lines: Iterable[str], file: Path | None = None) -> None:
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self.problems: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._file, self._read_to, self._detached = file, 0, False
         threading.Thread(target=self._read, args=(lines,), daemon=True, name="commands").start()
 
     def poll(self) -> list[Command]:
         """The commands that came in, without waiting."""
+        self._read_file()
         out = []
         while not self._commands.empty():
             out.append(self._commands.get())
@@ -51,7 +62,11 @@ class LineControl:
 
     def wait(self) -> Command:
         """The next command; waits for it."""
-        return self._commands.get()
+        while True:
+            try:
+                return self._commands.get(timeout=FILE_POLL_SECONDS)
+            except queue.Empty:
+                self._read_file()
 
     def _read(self, lines: Iterable[str]) -> None:
         try:
@@ -59,7 +74,20 @@ class LineControl:
                 if line.strip():
                     self._take(line)
         finally:  # also when the stream breaks: a paused run must not wait for a window that cannot be heard
-            self._commands.put(Stop(export=False))
+            if not self._detached:
+                self._commands.put(Stop(export=False))
+
+    def _read_file(self) -> None:
+        """Takes the whole lines that were added to the file since."""
+        if not self._detached or self._file is None or not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._read_to)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read_to += len(whole) + len(newline)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            if line.strip():
+                self._take(line)
 
     def _take(self, line: str) -> None:
         try:
@@ -67,7 +95,16 @@ class LineControl:
         except ProtocolError as error:
             self.problems.put(str(error))
             return
-        if isinstance(message, Command):
+        if isinstance(message, Detach):
+            self._read_to = self._file.stat().st_size if self._file is not None and self._file.exists() else 0
+            self._detached = True
+        elif isinstance(message, Command):
             self._commands.put(message)
         else:
             self.problems.put(f"An event was sent to the worker: {line.strip()[:80]!r}")
+
+
+def append(path: Path, command: Command) -> None:
+    """Tells a worker that goes on in the background something, through its commands.jsonl."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(encode(command) + "\n")

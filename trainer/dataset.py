@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from typing import TYPE_CHECKING
 
 from trainer import captions, pixels
 from trainer.errors import DataError, os_message
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from trainer.settings import TrainingSettings
+
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a data set. width_px, height_px: as seen after EXIF rotation. repeats: views in an epoch."""
+    """One picture of a data set.
+
+    width_px, height_px: as seen after EXIF rotation. repeats: views in an epoch. relative: its path below the folder that
+    was scanned, with `/`.
+    """
 
     path: Path
     width_px: int
     height_px: int
     caption: str
     repeats: int = 1
+    relative: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a folder holds. problems: sentences about files that are left out or look wrong."""
+    """What a folder holds. problems: sentences about files that cannot be used or look wrong; left_out: the user's choice."""
 
     pictures: tuple[Picture, ...]
     problems: tuple[str, ...]
+    left_out: tuple[Picture, ...] = ()
 
     @property
     def views(self) -> int:
@@ -35,40 +48,66 @@ class DataSet:
         return sum(p.repeats for p in self.pictures)
 
 
-def scan(folder: Path, *, repeats: int = 1, what: str = "Pictures") -> DataSet:
-    """All pictures below `folder`, sorted by path, so that the order is the same on every machine.
+def scan(
+    folder: Path, *, more: Sequence[Path] = (), left_out: Collection[str] = (), repeats: int = 1, what: str = "Pictures"
+) -> DataSet:
+    """All pictures below `folder`, sorted by path, so that the order is the same on every machine; then those of `more`.
 
-    A sub-folder named `5_anything` multiplies the repeats of what lies in it by 5. `what` names the folder's role in
-    messages.
+    A sub-folder named `5_anything` multiplies the repeats of what lies in it by 5. more: further folders or single files;
+    with them, `folder` may be empty (`Path()`). left_out: relative paths of pictures that are not trained. what: names the
+    folder's role in messages.
 
     Raises:
-        DataError: the folder is missing, is a file, cannot be read, or holds no usable picture.
+        DataError: a folder is missing or cannot be read, or there is no usable picture.
     """
-    _check_folder(folder, what)
-    pictures: list[Picture] = []
+    roots = [folder, *more] if folder != Path() or not more else [*more]
+    pictures: dict[Path, Picture] = {}
     problems: list[str] = []
-    suffixes = pixels.supported_suffixes()
-    for path in _files(folder, problems):
-        suffix = path.suffix.lower()
-        if suffix in pixels.SUFFIXES and suffix not in suffixes:
-            problems.append(f"{_shown(path, folder)} is left out: this machine's Pillow cannot read {suffix} files.")
-        if suffix not in suffixes:
-            continue
-        try:
-            width, height = pixels.header_size(path)
-            text = _caption(path, folder, problems)
-        except (DataError, OSError) as error:
-            reason = error if isinstance(error, DataError) else os_message(path.name, error)
-            problems.append(f"{_shown(path, folder)} is left out: {reason}")
-            continue
-        pictures.append(Picture(path, width, height, text, repeats * _folder_repeats(path.parent, folder)))
-    if not pictures:
-        found = f" All {len(problems)} pictures in it are unusable, e.g. {problems[0]}" if problems else ""
-        raise DataError(f"{what} folder {folder} holds no usable picture ({', '.join(suffixes)}).{found}")
-    without = sum(not p.caption for p in pictures)
-    if 0 < without < len(pictures):
-        problems.append(f"{without} of {len(pictures)} pictures {'has' if without == 1 else 'have'} no caption.")
-    return DataSet(tuple(pictures), tuple(problems))
+    for root in roots:
+        if root in more and root.is_file():
+            found, base = [root], root.parent
+        else:
+            _check_folder(root, what)
+            found, base = _files(root, problems), root
+        for path in found:
+            picture = _picture(path, base, repeats, problems)
+            if picture is not None:
+                pictures.setdefault(path.absolute(), picture)
+    chosen = tuple(p for p in pictures.values() if p.relative not in left_out)
+    if not chosen:
+        bad = f" All {len(problems)} pictures in it are unusable, e.g. {problems[0]}" if problems else ""
+        bad = " All its pictures are left out; take some in again." if pictures else bad
+        raise DataError(f"{what} folder {roots[0]} holds no usable picture ({', '.join(pixels.supported_suffixes())}).{bad}")
+    without = sum(not p.caption for p in chosen)
+    if 0 < without < len(chosen):
+        problems.append(f"{without} of {len(chosen)} pictures {'has' if without == 1 else 'have'} no caption.")
+    return DataSet(chosen, tuple(problems), tuple(p for p in pictures.values() if p.relative in left_out))
+
+
+def _picture(path: Path, root: Path, repeats: int, problems: list[str]) -> Picture | None:
+    """The picture in a file, or None when it is something else or cannot be read (`problems` then says why)."""
+    suffix, shown = path.suffix.lower(), _shown(path, root)
+    if suffix not in pixels.supported_suffixes():
+        if suffix in pixels.SUFFIXES:
+            problems.append(f"{shown} is left out: this machine's Pillow cannot read {suffix} files.")
+        return None
+    try:
+        width, height = pixels.header_size(path)
+        text = _caption(path, root, problems)
+    except (DataError, OSError) as error:
+        reason = error if isinstance(error, DataError) else os_message(path.name, error)
+        problems.append(f"{shown} is left out: {reason}")
+        return None
+    return Picture(path, width, height, text, repeats * _folder_repeats(path.parent, root), shown)
+
+
+def scan_training(settings: TrainingSettings) -> DataSet:
+    """The pictures that a run trains on.
+
+    Raises:
+        DataError: as `scan`.
+    """
+    return scan(settings.data, more=settings.more_data, left_out=frozenset(settings.left_out), repeats=settings.repeats)
 
 
 def require_captions(data: DataSet, folder: Path, trigger: str) -> None:

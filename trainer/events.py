@@ -170,6 +170,11 @@ class SampleNow(Command):
     """Draw the previews after the present step."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Detach(Command):
+    """The window closes and the run goes on: from now on commands come from commands.jsonl in the run folder."""
+
+
 def encode(message: Event | Command) -> str:
     """The message as one line, without the newline. Numbers that JSON lacks (nan, inf) become null.
 

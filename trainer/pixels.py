@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
@@ -29,6 +30,7 @@ class Fit:
     corner: tuple[int, int]
 
 
+@lru_cache(maxsize=1)
 def supported_suffixes() -> tuple[str, ...]:
     """The picture files that this machine's Pillow reads."""
     readable = Image.registered_extensions()

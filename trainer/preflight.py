@@ -18,7 +18,7 @@ def check(settings: TrainingSettings) -> None:
         AtelierError: the pictures, the base model, the LoRA to start from or the runs folder cannot be used.
     """
     families.detect(base_path(settings.base))
-    dataset.require_captions(dataset.scan(settings.data), settings.data, settings.trigger)
+    dataset.require_captions(dataset.scan_training(settings), settings.data, settings.trigger)
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
             dataset.scan(folder, what=info(role).label)

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, atomic writes, the lock, the list of checkpoints. Imports no torch.
 
 runs/2026-11-24_zorblin/
-run.toml  events.jsonl  log.txt
+run.toml  events.jsonl  commands.jsonl  log.txt
 checkpoints/000200/ lora.safetensors, state.safetensors, state.json
 samples/000200_p0_s42.png
 export/zorblin.safetensors
@@ -16,9 +16,10 @@ import os
 import re
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from trainer import settings_file
 from trainer.errors import RunError, os_message
@@ -53,6 +54,11 @@ class RunFolder:
     def events_path(self) -> Path:
         """Every event, a line each."""
         return self.path / "events.jsonl"
+
+    @property
+    def commands_path(self) -> Path:
+        """Commands to a worker that goes on in the background, a line each."""
+        return self.path / "commands.jsonl"
 
     @property
     def log_path(self) -> Path:
@@ -96,9 +102,21 @@ class RunFolder:
         """The path as events give it."""
         return path.relative_to(self.path).as_posix()
 
+    def is_held(self) -> bool:
+        """Whether a worker is at work in this folder now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.locked(patience_s=0):
+                return False
+        except RunError:
+            return True
+
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience_s: float = 1.0) -> Iterator[None]:
         """Keeps a second worker out of this folder; the operating system lets go when the process dies.
+
+        It is tried for `patience_s`, as `is_held` holds the lock for a moment.
 
         Raises:
             RunError: another worker holds it, or the folder cannot be written.
@@ -108,18 +126,25 @@ class RunFolder:
         except OSError as error:
             raise RunError(os_message(f"The run folder {self.path} cannot be used", error)) from None
         with lock:
-            try:
-                if sys.platform == "win32":
-                    msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-                else:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-                    raise RunError(os_message(f"The run folder {self.path} cannot be locked", error)) from None
-                raise RunError(
-                    f"Another worker is training in {self.path}. Stop it first, or start a new run."
-                ) from None
+            until = time.monotonic() + patience_s
+            while not self._take(lock):
+                if time.monotonic() >= until:
+                    raise RunError(f"Another worker is training in {self.path}. Stop it first, or start a new run.")
+                time.sleep(0.05)
             yield
+
+    def _take(self, lock: BinaryIO) -> bool:
+        """Takes the lock unless another process has it."""
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                raise RunError(os_message(f"The run folder {self.path} cannot be locked", error)) from None
+            return False
+        return True
 
 
 def create(settings: TrainingSettings, *, today: datetime.date | None = None) -> RunFolder:
@@ -199,9 +224,9 @@ def _frozen(settings: TrainingSettings) -> bytes:
         ) from None
 
 
-def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str]:
+def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str | tuple[Path, ...]]:
     """The settings' paths as absolute ones, so that the run folder can be opened from anywhere."""
-    out: dict[str, Path | str] = {}
+    out: dict[str, Path | str | tuple[Path, ...]] = {"more_data": tuple(p.expanduser().absolute() for p in settings.more_data)}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, Path) and value != Path():

@@ -124,7 +124,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
 
 
 def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) -> Pictures:
-    data = dataset.scan(settings.data, repeats=settings.repeats)
+    data = dataset.scan_training(settings)
     dataset.require_captions(data, settings.data, settings.trigger)
     sets = {"": data}
     for role in ("regularization", "validation"):

@@ -58,6 +58,8 @@ def read_dict(path: Path) -> dict[str, Any]:
     for name in ("data", "regularization", "validation", "start_from", "cache_folder", "runs_folder"):
         if isinstance(values.get(name), str) and values[name]:
             values[name] = str(path.parent / Path(values[name]).expanduser())
+    if isinstance(more := values.get("more_data"), list):
+        values["more_data"] = [str(path.parent / Path(p).expanduser()) if isinstance(p, str) and p else p for p in more]
     if isinstance(base := values.get("base"), str) and base not in (DEMO, "") and (path.parent / base).exists():
         values["base"] = str(path.parent / base)
     return values

@@ -54,7 +54,7 @@ class _Teller:
 
 def _run(folder: RunFolder, tell: _Teller) -> int:
     sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    control = LineControl(sys.stdin)
+    control = LineControl(sys.stdin, folder.commands_path)
     tell(Hello(PROTOCOL, __version__, str(folder.path)))
     failure = _train(folder, tell, control)
     while not control.problems.empty():

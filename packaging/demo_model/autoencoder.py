@@ -3,9 +3,10 @@
     python autoencoder.py --minutes 35        interrupt it at will; it goes on where it was
 
 Loss: L1 + MSE + L1 of the means of 8 x 8 blocks (colour) + L1 of neighbouring pixels' differences (edges) + a tiny KL term.
-A quarter of the pictures are random shapes, and half are recoloured, so that concepts which the base model never saw survive
-too. Not compiled: torch.compile 2.13 gave the encoder
-zero gradients here (CPU, bf16 autocast), without a word.
+A quarter of the pictures are random shapes, and a third are recoloured, so that concepts which the base model never saw
+survive too. The first 60 % of the time sees busy crops of 64 px (3 dB better than whole pictures at the same cost), the rest
+whole pictures, with the logarithm of the MSE, which is what decibels measure. Not compiled: torch.compile 2.13 gave the
+encoder zero gradients here (CPU, bf16 autocast), without a word.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
+from muon import Muon
 from pictures import SCENES, SUBJECTS, Spec, draw
 from work import (
     WORK,
@@ -34,7 +36,8 @@ from work import (
     start_process,
 )
 
-BATCH = 4
+BATCH = 4  # whole pictures; four times as many crops
+CROP_PX, CROPS_UNTIL = 64, 0.6
 CONFIG = {
     "block_out_channels": (16, 32, 64, 96), "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 8, "sample_size": 128,
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -52,16 +55,18 @@ def build() -> AutoencoderKL:
     return model
 
 
-def loss_of(model: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
-    """x: (B, 3, H, W) in [-1, 1]."""
+def loss_of(model: AutoencoderKL, x: torch.Tensor, *, in_decibels: bool = False) -> torch.Tensor:
+    """x: (B, 3, H, W) in [-1, 1]. in_decibels: the logarithm of each picture's MSE besides."""
     with torch.autocast("cpu", torch.bfloat16):
         posterior = model.encode(x).latent_dist
         y = model.decode(posterior.mean + posterior.std * torch.randn_like(posterior.std)).sample.float()
     small = torch.nn.functional.avg_pool2d(y - x, 8).abs().mean()  # the colour of areas
     edges = (y.diff(dim=2) - x.diff(dim=2)).abs().mean() + (y.diff(dim=3) - x.diff(dim=3)).abs().mean()
+    square = (y - x).square().flatten(1).mean(1)
     return (
         (y - x).abs().mean()
-        + 4 * (y - x).square().mean()
+        + 4 * square.mean()
+        + (0.1 * (square + 1e-4).log().mean() if in_decibels else 0)
         + small
         + 0.3 * edges
         + 1e-4 * posterior.kl().mean() / posterior.mean[0].numel()
@@ -69,16 +74,26 @@ def loss_of(model: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
 
 
 def any_colours(x: torch.Tensor) -> torch.Tensor:
-    """Half of the pictures in other colours: channels swapped, inverted, weakened.
+    """A third of the pictures in other colours: channels swapped, inverted, weakened.
 
     Else the latents would only know the base's palette, and a new concept would come back in its colours.
     """
     out = x.clone()
     for i in range(len(x)):
-        if torch.rand(()) < 0.5:
+        if torch.rand(()) < 1 / 3:
             sign = torch.where(torch.rand(3) < 0.5, -1.0, 1.0) * (0.5 + 0.5 * torch.rand(3))
             out[i] = x[i, torch.randperm(3)] * sign.view(3, 1, 1)
     return out
+
+
+def busy_crops(pictures: torch.Tensor) -> torch.Tensor:
+    """Of each picture (N, 3, 128, 128) the more varied one of two random crops, (N, 3, 64, 64)."""
+    out = []
+    for picture in pictures:
+        corners = torch.randint(0, picture.shape[1] - CROP_PX + 1, (2, 2)).tolist()
+        crops = [picture[:, y : y + CROP_PX, x : x + CROP_PX] for y, x in corners]
+        out.append(max(crops, key=lambda crop: float(crop.float().std())))
+    return torch.stack(out)
 
 
 def concepts(count: int, seed: int) -> torch.Tensor:
@@ -129,15 +144,20 @@ def _train(name: str, model: AutoencoderKL, rank: int, minutes: float, processes
     start_process(rank, processes)
     pictures = drawn(5000, 1 + rank, random_share=0.25)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    budget = Budget(minutes, peak_learning_rate=1.2e-3)
+    ends = {id(m.weight) for m in (model.encoder.conv_in, model.decoder.conv_out)}
+    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in ends]
+    optimizer = Muon(matrices, [p for p in parameters if p.ndim < 2 or id(p) in ends])
+    budget = Budget(minutes, peak_learning_rate=2e-3)
     state = State(name, model, optimizer, budget)
     state.load()
     torch.manual_seed(state.step * processes + rank)
     saved, judge = time.monotonic(), build()
     while (share := spent_together(budget)) < 1:
         set_learning_rate(optimizer, budget.learning_rate(share))
-        loss = loss_of(model, any_colours(as_signal(pictures[torch.randint(len(pictures), (BATCH // processes,))])))
+        whole = share > CROPS_UNTIL
+        chosen = pictures[torch.randint(len(pictures), (BATCH * (1 if whole else 4) // processes,))]
+        x = any_colours(as_signal(chosen if whole else busy_crops(chosen)))
+        loss = loss_of(model, x, in_decibels=whole)
         loss.backward()
         average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,0 +1,56 @@
+"""The window's tests: offscreen, in a home of their own, and nothing may be left behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from PySide6.QtCore import QThreadPool, QTimer
+from PySide6.QtWidgets import QApplication
+
+from app import theme
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def qapp_args() -> list[str]:
+    return ["lora-atelier"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The app's folder, fresh for every test."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("LORA_ATELIER_HOME", str(path))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(qapp: QApplication) -> Iterator[None]:
+    """Top-level widgets, threads and running timers that outlive their test fail it."""
+    theme.apply(qapp, "light")
+    threads, widgets = set(threading.enumerate()), set(QApplication.topLevelWidgets())
+    yield
+    QThreadPool.globalInstance().waitForDone(5000)
+    qapp.processEvents()
+    qapp.sendPostedEvents(None, 52)  # DeferredDelete, or a widget that was told to go would count as left over
+    gc.collect()
+    left = [w for w in QApplication.topLevelWidgets() if w not in widgets and w.isVisible()]
+    assert not left, f"left open: {left}"
+    timers = [t for t in gc.get_objects() if isinstance(t, QTimer) and _is_running_without_owner(t)]
+    assert not timers, f"still running: {timers}"
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+        assert not thread.is_alive() or thread.name.startswith("pytest"), f"still running: {thread.name}"
+
+
+def _is_running_without_owner(timer: QTimer) -> bool:
+    try:
+        return timer.isActive() and timer.parent() is None
+    except RuntimeError:  # the C++ object is gone already
+        return False
