@@ -1,4 +1,4 @@
-"""The command line: lora-atelier train | worker | demo | inspect | --version."""
+"""The command line: lora-atelier [open] | train | worker | demo | inspect | --version."""
 
 from __future__ import annotations
 
@@ -9,31 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import resources
-from app import arguments, overview
+from app import arguments, export_command, overview
 from app.progress import Progress
 from app.worker_process import WorkerProcess
 from trainer import __version__, lora_file, preflight, presets, run_folder, settings_file
-from trainer.errors import AtelierError, ConfigError
+from trainer.errors import AtelierError, ConfigError, RunError
 from trainer.events import Stop
 from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from trainer.settings import TrainingSettings
 
-WINDOW_LATER = """LoRA Atelier's window comes with a later version. These work now:
-    lora-atelier demo                                        trains the demo character in a few minutes
-    lora-atelier train --preset character --data FOLDER      trains your own pictures
-    lora-atelier --help                                      shows everything"""
-
-
 def main(words: list[str]) -> int:
     """Runs a sub-command; returns the exit code: 0, 1 after an error told in a sentence, 130 after Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(words)
-    if options.command is None:
-        print(WINDOW_LATER)
-        return 0
     try:
+        if options.command is None:
+            return _window(options)
         return int(options.run(options))
     except AtelierError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -46,9 +39,18 @@ def main(words: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lora-atelier", description="Trains Stable Diffusion LoRAs.")
+    parser = argparse.ArgumentParser(
+        prog="lora-atelier", description="Trains Stable Diffusion LoRAs. Without a command the window opens."
+    )
     parser.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    window = commands.add_parser(
+        "open",
+        help="open the window with pictures, a project, a run.toml, a model or a LoRA",
+        description="Opens the window with what the paths are, as if they were dropped on it.",
+    )
+    window.add_argument("paths", nargs="*", type=Path, metavar="PATH")
+    window.set_defaults(run=_window)
     train = commands.add_parser(
         "train",
         help="train a LoRA",
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("what", nargs="?", choices=("character", "style"), default="character")
     demo.add_argument("--runs-folder", default="runs", help="where the run folder is made")
     demo.set_defaults(run=_demo)
+    export_command.add(commands)
     inspect = commands.add_parser(
         "inspect",
         help="show what a LoRA file holds",
@@ -87,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("folder", type=Path, metavar="RUN_FOLDER")
     worker.set_defaults(run=_worker)
     return parser
+
+
+def _window(options: argparse.Namespace) -> int:
+    try:
+        from app import window
+    except ImportError as error:  # a machine without a screen may lack the system's graphics libraries
+        raise RunError(
+            f"The window cannot open: {error}. On a machine without a screen use the commands; see lora-atelier --help."
+        ) from None
+    return window.main([path.absolute() for path in getattr(options, "paths", [])])
 
 
 def _train(options: argparse.Namespace) -> int:

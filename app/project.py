@@ -165,6 +165,10 @@ class Project(QObject):
             self._past.append(self._values)
             self._swap(self._future.pop())
 
+    def forget_history(self) -> None:
+        """Nothing can be undone from here on: a project's beginning."""
+        self._past, self._future, self._last_edited = [], [], ""
+
     # ---- files
 
     def create(self, title: str, values: Mapping[str, Any], *, preset: str = "") -> None:

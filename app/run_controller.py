@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import run_record
+from app.texts import tr
 from app.worker_process import Outcome, WorkerProcess
 from trainer import control
 from trainer import events as e
@@ -46,10 +47,12 @@ class RunController(QObject):
         super().__init__(parent)
         self.folder = folder
         self.record: RunRecord = run_record.read(folder)
-        self.outcome = Outcome(folder)
+        self.outcome = Outcome(folder, self.record.finished, self.record.failed)
         self._wrapper = wrapper
         self._worker: WorkerProcess | None = None
         self._events: queue.SimpleQueue[e.Event | None] = queue.SimpleQueue()  # None: the worker is gone
+        self._woken = False  # whether `_on_arrived` will still look into the queue
+        self._killed = False
         self._arrived.connect(self._on_arrived)
         self._follower = QTimer(self, interval=FOLLOW_MS)
         self._follower.timeout.connect(self._on_follow)
@@ -70,6 +73,7 @@ class RunController(QObject):
     def start(self) -> None:
         """Starts the worker; a run with checkpoints goes on from the last one. A worker that cannot start ends the run."""
         assert not self.is_running
+        self._killed = False
         self._set_state("starting")
         try:
             self._worker = WorkerProcess(self.folder, self._wrapper, log=True)
@@ -83,9 +87,9 @@ class RunController(QObject):
     def attach(self) -> None:
         """Follows a worker that is at work in this folder already."""
         assert not self.is_running
-        path = self.folder.events_path
-        self._read_to = path.stat().st_size if path.exists() else 0
         self.record = run_record.read(self.folder)
+        self.outcome = Outcome(self.folder, self.record.finished, self.record.failed)
+        self._read_to = self.record.read_to
         self._follower.start()
         self.stateChanged.emit(self.state)
 
@@ -118,15 +122,32 @@ class RunController(QObject):
         self._follower.stop()
 
     def kill(self) -> None:
-        """Ends our worker at once; what was saved stays."""
+        """Ends our worker at once; what was saved stays. A worker that we only follow cannot be ended so."""
         if self._worker is not None:
+            self._killed = True
             self._worker.kill()
+
+    @property
+    def can_kill(self) -> bool:
+        """Whether the worker is ours, so that `kill` works."""
+        return self._worker is not None
 
     # ---- how it went
 
     def sentence(self) -> str:
         """How the run ended, and what to do; empty while it goes on."""
-        return "" if self.is_running else self.outcome.sentence()
+        if self.is_running:
+            return ""
+        steps = self.folder.checkpoints()
+        if steps:
+            way_on = tr("Press Resume to go on from step {step}.", step=f"{steps[-1]:,}")
+        else:
+            way_on = tr("Press Start again.")
+        if self._killed and self.outcome.finished is None:
+            return tr("You ended the run at once. What was saved before is kept. {way_on}", way_on=way_on)
+        if self.outcome.problem and self._wrapper:
+            way_on = tr("Check the worker's command in the settings. {way_on}", way_on=way_on)
+        return self.outcome.sentence(way_on)
 
     def log_tail(self) -> str:
         """The end of the log."""
@@ -147,15 +168,16 @@ class RunController(QObject):
         self._hand_over(None)
 
     def _hand_over(self, event: e.Event | None) -> None:
-        idle = self._events.empty()
         self._events.put(event)
-        if idle:
+        if not self._woken:  # first put, then look: the other way round an event could lie there unheard
+            self._woken = True
             try:
                 self._arrived.emit()
             except RuntimeError:  # this controller is gone, with the window; the worker goes on by itself
                 return
 
     def _on_arrived(self) -> None:
+        self._woken = False
         until = time.perf_counter() + SLICE_MS / 1000
         while not self._events.empty():
             event = self._events.get()
@@ -164,6 +186,7 @@ class RunController(QObject):
                 return
             self._take(event)
             if time.perf_counter() > until and not self._events.empty():
+                self._woken = True
                 QTimer.singleShot(0, self, self._on_arrived)
                 return
 
@@ -179,11 +202,7 @@ class RunController(QObject):
     def _on_follow(self) -> None:
         """Reads what a worker in the background has told since; it is gone when it holds the folder no more."""
         held = self.folder.is_held()
-        with self.folder.events_path.open("rb") as file:
-            file.seek(self._read_to)
-            whole = file.read().rpartition(b"\n")[0]
-        self._read_to += len(whole) + 1 if whole else 0
-        for line in whole.decode("utf-8", "replace").splitlines():
+        for line in self._new_lines():
             try:
                 event = e.decode(line)
             except e.ProtocolError as error:
@@ -194,6 +213,17 @@ class RunController(QObject):
                 self._take(event)
         if not held:
             self._end()
+
+    def _new_lines(self) -> list[str]:
+        """The whole lines that were added to events.jsonl."""
+        try:
+            with self.folder.events_path.open("rb") as file:
+                file.seek(self._read_to)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except OSError:
+            return []  # not there yet, or not any more: then the worker is gone too
+        self._read_to += len(whole) + len(newline)
+        return [line for line in whole.decode("utf-8", "replace").split("\n") if line.strip()]
 
     def _end(self) -> None:
         self._follower.stop()

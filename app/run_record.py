@@ -24,7 +24,8 @@ class RunRecord:
     """Everything that the screens show of a run.
 
     steps, losses, rates, seconds: one entry a step, in order (rates: of the UNet). After a resume from a checkpoint, the
-    steps that are done again replace the old ones. previews: file by prompt number and step.
+    steps that are done again replace the old ones. previews: file by prompt number and step. read_to: bytes of
+    events.jsonl that are in here, when it was read from there.
     """
 
     folder: RunFolder
@@ -44,6 +45,7 @@ class RunRecord:
     memory_peak_gb: float = 0.0
     failed: e.Failed | None = None
     finished: e.Finished | None = None
+    read_to: int = 0
 
     def take(self, event: e.Event) -> None:
         """Adds an event."""
@@ -69,9 +71,11 @@ class RunRecord:
             case e.Resumed():
                 self.state = "training"
             case e.Exported():
-                self.exported.append(self.folder.path / event.path)
+                path = self.folder.path / event.path
+                self.exported = [*(p for p in self.exported if p != path), path]
             case e.Warned():
-                self.warnings.append(event.message)
+                if event.message not in self.warnings:  # a worker that resumes the run says it again
+                    self.warnings.append(event.message)
             case e.Failed():
                 self.failed, self.state = event, "failed"
             case e.Finished():
@@ -125,8 +129,7 @@ class RunRecord:
         return out
 
     def _step(self, event: e.StepDone) -> None:
-        if self.phase is not None and self.state == "training":
-            self.phase = None
+        self.phase = None
         self.steps.append(event.step)
         self.losses.append(event.loss)
         self.rates.append(event.learning_rates.get("unet", 0.0))
@@ -146,14 +149,17 @@ def read(folder: RunFolder) -> RunRecord:
     """The record of a run that is on disk; lines that are no events are passed over, as a crash may have cut one."""
     record = RunRecord(folder)
     try:
-        with folder.events_path.open(encoding="utf-8", errors="replace") as lines:
+        with folder.events_path.open("rb") as lines:
             for line in lines:
                 try:
-                    event = e.decode(line)
+                    event = e.decode(line.decode("utf-8", "replace"))
                 except e.ProtocolError:
-                    continue
-                if isinstance(event, e.Event):
-                    record.take(event)
+                    if not line.endswith(b"\n"):
+                        break  # it is being written
+                else:
+                    if isinstance(event, e.Event):
+                        record.take(event)
+                record.read_to += len(line)
     except OSError:
         pass  # a run that never started has no events
     if record.is_active and not folder.is_held():

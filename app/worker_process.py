@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
 
     from trainer.run_folder import RunFolder
 
-LOG_LINES = 12
+LOG_LINES, LOG_BYTES = 12, 32_768  # of the log's end that a crash shows
 
 
 def command_for(folder: Path, wrapper: tuple[str, ...] = ()) -> list[str]:
     """The words that start the worker: this Python (or the frozen app itself), or a wrapper such as `ssh box lora-atelier`."""
     if wrapper:
         return [*wrapper, "worker", str(folder)]
-    start = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "app"]
+    # -P: a folder `app` where the user happens to be must not be taken for ours.
+    start = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-P", "-m", "app"]
     return [*start, "worker", str(folder)]
 
 
@@ -54,8 +56,8 @@ class Outcome:
         """Whether the run ended as it should."""
         return self.finished is not None and self.failed is None
 
-    def sentence(self) -> str:
-        """What happened, and what to do."""
+    def sentence(self, way_on: str = "") -> str:
+        """What happened, and what to do. way_on: the next step after a crash, for who has no command line before him."""
         if self.failed is not None:
             return self.failed.message
         if self.finished is not None:
@@ -65,17 +67,23 @@ class Outcome:
                 else f"The run was stopped at step {self.finished.step} and kept."
             )
         steps = self.folder.checkpoints()
-        way_on = (
-            f'Resume it from step {steps[-1]} with: lora-atelier train "{self.folder.path}"'
-            if steps
-            else "Start it again."
-        )
-        return f"The worker {self._end()} before the run was finished. {way_on}"
+        if not way_on:
+            way_on = (
+                f'Resume it from step {steps[-1]} with: lora-atelier train "{self.folder.path}"'
+                if steps
+                else "Start it again."
+            )
+        if self.problem:
+            return f"The worker could not be started: {self.problem.rstrip('.')}. {way_on}"
+        said = f" What it said last could not be understood: {self.garbage[-1].rstrip('.')}." if self.garbage else ""
+        return f"The worker {self._end()} before the run was finished.{said} {way_on}"
 
     def log_tail(self) -> str:
         """The end of the log, for a crash."""
         try:
-            text = self.folder.log_path.read_text(encoding="utf-8", errors="replace")
+            with self.folder.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+                text = log.read().decode("utf-8", "replace")
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-LOG_LINES:])
@@ -83,7 +91,7 @@ class Outcome:
     def _end(self) -> str:
         code = self.returncode
         if code is None:
-            return f"could not be started ({self.problem})" if self.problem else "went away"
+            return "went away"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             hint = " (often the system ran out of memory)" if name == "SIGKILL" else ""

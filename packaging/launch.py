@@ -1,5 +1,6 @@
 """Sets LoRA Atelier up in the folder .venv and starts it.
 
+    python packaging/launch.py           opens the window
     python packaging/launch.py demo      trains the demo character and exports the .safetensors file
     python packaging/launch.py test      runs the tests; further words go to pytest
     python packaging/launch.py setup     only sets up
@@ -374,11 +375,9 @@ def say(sentence: str) -> None:
 def start(root: Path, command: "list[str]") -> int:
     """The exit code of the command, run in the environment; pytest runs in the project's folder."""
     python = str(python_of(root / ".venv"))
-    if not command:
-        print("The window comes with a later version. What works now:\n" + "\n".join((__doc__ or "").split("\n")[2:4]))
-    elif command[0] == "test":
+    if command[:1] == ["test"]:
         return run_child([python, "-m", "pytest", *command[1:]], str(root))
-    elif command != ["setup"]:
+    if command != ["setup"]:
         # -P: a folder `app` where the user happens to be must not be taken for ours.
         return run_child([python, "-P", "-m", "app", *command], None)
     return 0

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image, ImageDraw
 
+import app  # noqa: F401  its workaround for PySide6 must come before the first Qt call
+
 if TYPE_CHECKING:
     from pathlib import Path
 

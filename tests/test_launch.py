@@ -569,15 +569,9 @@ def test_setup_alone_starts_nothing(project: Path, run_child: Mock) -> None:
     run_child.assert_not_called()
 
 
-def test_no_words_name_the_commands_that_work(
-    project: Path, run_child: Mock, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert launch.start(project, []) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("The window comes with a later version.")
-    assert "launch.py demo" in said
-    assert "launch.py test" in said
-    run_child.assert_not_called()
+def test_no_words_open_the_window(project: Path, run_child: Mock) -> None:
+    launch.start(project, [])
+    assert run_child.call_args.args[0][1:] == ["-P", "-m", "app"]
 
 
 @pytest.mark.parametrize("code", [0, 1, 7])

@@ -155,7 +155,7 @@ def test_a_missing_run_folder_is_a_sentence(tmp_path: Path) -> None:
         ([], -signal.SIGSEGV, "The worker was ended by SIGSEGV before the run was finished. Start it again."),
         ([], -99, "The worker was ended by signal 99 before the run was finished. Start it again."),
         ([], 3, "The worker ended with status 3 before the run was finished. Start it again."),
-        ([], None, "The worker could not be started before the run was finished. Start it again."),
+        ([], None, "The worker went away before the run was finished. Start it again."),
     ],
 )
 def test_every_end_is_a_sentence(events: list[Event], code: int | None, sentence: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ line's "type" is the class name in snake case.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from typing import Any, get_type_hints
@@ -199,7 +200,7 @@ def decode(line: str) -> Event | Command:
     if kind is None:
         raise ProtocolError(f"Unknown message from the worker: {shown!r}")
     # A newer worker may send more fields than this reader knows; they are ignored.
-    known = {name: (values[name], hint) for name, hint in get_type_hints(kind).items() if name in values}
+    known = {name: (values[name], hint) for name, hint in _hints(kind).items() if name in values}
     for name, (value, hint) in known.items():
         if not _is_a(value, hint):
             raise ProtocolError(f"{name} has the wrong type in {shown!r}")
@@ -212,6 +213,11 @@ def decode(line: str) -> Event | Command:
 def type_name(kind: type) -> str:
     """`StepDone` as "step_done"."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+@functools.cache  # the hints are text and get evaluated, which costs more than all the rest of decoding
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _is_a(value: Any, hint: Any) -> bool:

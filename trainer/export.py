@@ -12,12 +12,15 @@ import safetensors
 import safetensors.torch
 import torch
 
+from trainer import lora_file, metadata
 from trainer.errors import DivergedError, RunError, os_message
 from trainer.run_folder import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from trainer.run_folder import RunFolder
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -50,6 +53,33 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
             f"The LoRA file {path.name} did not come back as it was written. Check the disk and export again."
         )
     return max(float((back[key].float() - value).abs().max()) for key, value in tensors.items())
+
+
+def from_checkpoint(
+    folder: RunFolder, step: int, out: Path, words: metadata.Words, precision: str, *, overwrite: bool = False
+) -> float:
+    """Writes the LoRA of a checkpoint as a file to share, with other words in it; returns the largest rounding difference.
+
+    Raises:
+        RunError: there is no such checkpoint, it is damaged, or `out` exists already and may not be overwritten.
+        ModelError: the checkpoint's file cannot be read.
+        DivergedError: a weight is not finite in this precision.
+    """
+    steps = folder.checkpoints()
+    if step not in steps:
+        there = f"it has {', '.join(map(str, steps))}" if steps else "it has none yet"
+        raise RunError(f"The run {folder.path} has no checkpoint of step {step}; {there}.")
+    source = folder.checkpoint(step) / "lora.safetensors"
+    if out.exists() and not overwrite:
+        raise RunError(f"{out} exists already and is left as it is. Choose another name, or allow it to be replaced.")
+    if out.absolute().is_relative_to((folder.path / "checkpoints").absolute()):
+        raise RunError(f"{out} lies among the run's checkpoints, which are kept as they are. Choose another folder.")
+    told = metadata.retold(lora_file.read_header(source).metadata, words)
+    try:
+        tensors = safetensors.torch.load_file(source)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"The checkpoint {source} is damaged ({error}). Export another one.") from error
+    return write(out, tensors, told, precision)
 
 
 def with_hashes(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> dict[str, str]:

@@ -19,6 +19,8 @@ from trainer import __version__, buckets
 from trainer.run_folder import safe_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trainer.batches import Entry
     from trainer.families import Family
     from trainer.settings import TrainingSettings
@@ -47,6 +49,28 @@ class Facts:
     validation: tuple[Entry, ...] = ()
     rank: int | None = None
     alpha: float | None = None
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a person says about a LoRA file; None leaves what the file says. tags: separated by commas."""
+
+    title: str | None = None
+    description: str | None = None
+    tags: str | None = None
+
+
+def retold(metadata: Mapping[str, str], words: Words) -> dict[str, str]:
+    """The metadata with other words; the hashes are those of the old file and must be made anew."""
+    changes: dict[str, str | None] = {}
+    if words.title is not None and words.title.strip():
+        changes |= {"modelspec.title": words.title.strip(), "ss_output_name": safe_name(words.title)}
+    if words.description is not None:
+        text = words.description.strip()
+        changes |= {"modelspec.description": text, "ss_training_comment": text or "None"}
+    if words.tags is not None:
+        changes["modelspec.tags"] = ", ".join(tag.strip() for tag in words.tags.split(",") if tag.strip())
+    return {key: _plain(value) for key, value in (dict(metadata) | changes).items() if value}
 
 
 def build(settings: TrainingSettings, facts: Facts, *, step: int, finished: float) -> dict[str, str]:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from autoencoder import finished
+from muon import Muon
 from pictures import caption, draw, random_spec
 from text_encoder import encode
 from work import (
@@ -131,7 +132,9 @@ def train(rank: int, minutes: float, processes: int) -> None:
     alpha_bar = DDPMScheduler(**SCHEDULER).alphas_cumprod
     model = build()
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    ends = {id(m.weight) for m in (model.conv_in, model.conv_out)}
+    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in ends]
+    optimizer = Muon(matrices, [p for p in parameters if p.ndim < 2 or id(p) in ends])
     budget = Budget(minutes, peak_learning_rate=1e-3, warmup_share=0.01)
     state = State("unet", model, optimizer, budget)
     state.load()

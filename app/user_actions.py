@@ -1,0 +1,311 @@
+"""What the user does with the window as a whole: open, drop, train, close. Dialogs and questions are here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit, QMessageBox
+
+from app import intake, opening, places, preferences, theme
+from app.texts import counted, tr
+from app.widgets import notice
+from trainer import __version__, lora_file
+from trainer.errors import AtelierError
+from trainer.pixels import supported_suffixes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.main_window import MainWindow
+    from app.run_controller import RunController
+    from trainer.run_folder import RunFolder
+
+PICTURE_FIELDS = ("data", "more_data", "left_out", "")
+
+
+class UserActions:
+    """Acts on one main window."""
+
+    def __init__(self, window: MainWindow) -> None:
+        self._window = window
+        self._closing = False
+
+    # ---- projects
+
+    def new_project(self) -> None:
+        """A new project from a folder that is chosen."""
+        folder = self._ask_folder(tr("Choose the folder with your pictures"))
+        if folder:
+            self._try(lambda: self._new(intake.classify([folder]).paths))
+
+    def choose_folder(self) -> None:
+        """Pictures for the open project, or for a new one."""
+        folder = self._ask_folder(tr("Choose the folder with your pictures"))
+        if folder:
+            self.take([folder])
+
+    def choose_files(self) -> None:
+        """Single pictures for the open project, or for a new one."""
+        kinds = " ".join(f"*{s}" for s in supported_suffixes())
+        names, _ = QFileDialog.getOpenFileNames(
+            self._window, tr("Choose pictures"), str(Path.home()), tr("Pictures ({kinds})", kinds=kinds)
+        )
+        if names:
+            self.take([Path(n) for n in names])
+
+    def choose_project(self) -> None:
+        """Opens a project file or the settings of a run."""
+        name, _ = QFileDialog.getOpenFileName(
+            self._window, tr("Open"), str(places.projects()), tr("Projects and runs (project.toml run.toml *.toml)")
+        )
+        if name:
+            self.take([Path(name)])
+
+    def open_project(self, path: Path) -> None:
+        """Opens a project file."""
+        self._try(lambda: self._opened(self._window.project.open(path)))
+
+    def open_demo(self) -> None:
+        """Opens the demo: everything is filled in, Train is the next click."""
+        self._try(lambda: self._opened(opening.demo(self._window.project)))
+
+    def rename(self) -> None:
+        """Another title for the open project."""
+        project = self._window.project
+        if not project.is_open:
+            return
+        title, given = QInputDialog.getText(
+            self._window, tr("Rename"), tr("Name of this project:"), QLineEdit.EchoMode.Normal, project.title
+        )
+        if given:
+            project.rename(title)
+            self._window.update_title()
+
+    def use_settings(self, values: dict[str, Any], title: str) -> None:
+        """A new project with the settings of a run or a LoRA."""
+        self._try(lambda: self._opened(opening.from_settings(self._window.project, values, title), place="recipe"))
+
+    # ---- dropping
+
+    def drop_hint(self, paths: Sequence[Path]) -> str:
+        """What will happen with what is dragged over the window; a guess by names, as it must be quick."""
+        first = paths[0]
+        if first.suffix == ".safetensors":
+            return tr("Drop to use this model or LoRA")
+        if first.suffix == ".toml":
+            return tr("Drop to open these settings")
+        if self._window.project.is_open:
+            return tr("Drop to add to “{title}”", title=self._window.project.title)
+        return tr("Drop to start a project")
+
+    def take(self, paths: Sequence[Path]) -> None:
+        """Does what fits to files that were dropped or chosen."""
+        self._try(lambda: self._take(intake.classify(paths)))
+
+    def _take(self, found: intake.Intake) -> None:
+        project, banner, path = self._window.project, self._window.banner, found.paths[0]
+        if found.kind == "project":
+            self._opened(project.open(path))
+        elif found.kind == "settings":
+            self._opened(opening.from_run_file(project, path), place="recipe")
+        elif found.kind == "base":
+            self._take_base(path)
+        elif found.kind == "lora":
+            further = (tr("Train it further"), lambda: self.train_further(path))
+            banner.tell(tr("{name} is a LoRA.", name=path.name), further, (tr("Look inside"), lambda: self.look_inside(path)))
+        elif project.is_open:
+            self._add(found.paths)
+        else:
+            self._new(found.paths)
+        if found.ignored:
+            banner.tell(tr("Left aside, as there are no pictures in it: {names}.", names=", ".join(found.ignored[:5])))
+
+    def _new(self, paths: Sequence[Path]) -> None:
+        opening.from_pictures(self._window.project, paths)
+        self._opened(None)
+
+    def _add(self, paths: Sequence[Path]) -> None:
+        added = opening.add_pictures(self._window.project, paths)
+        new = (tr("Make a new project of them"), lambda: self._try(lambda: self._anew(paths)))
+        text = tr("{what} added to “{title}”.", what=_named(paths), title=self._window.project.title)
+        self._window.banner.tell(text if added else tr("{what} was in this project already.", what=_named(paths)), new)
+        self._window.go("dataset")
+
+    def _anew(self, paths: Sequence[Path]) -> None:
+        self._window.project.undo()
+        self._new(paths)
+
+    def _take_base(self, path: Path) -> None:
+        preferences.put("last_base", str(path))
+        project = self._window.project
+        if project.is_open:
+            project.set("base", str(path))
+            self._window.banner.tell(tr("{name} is the base model now.", name=path.name), (tr("Undo"), project.undo))
+        else:
+            self._window.banner.tell(tr("{name} will be the base model of the next project. Drop pictures to begin.", name=path.name))
+
+    def train_further(self, path: Path) -> None:
+        """The open project goes on from a LoRA file."""
+        project = self._window.project
+        if not project.is_open:
+            self._window.banner.tell(tr("Open or begin a project with pictures first; then drop {name} again.", name=path.name))
+            return
+        project.set("start_from", str(path))
+        self._window.banner.tell(tr("The next run goes on from {name}.", name=path.name), (tr("Undo"), project.undo))
+
+    def look_inside(self, path: Path) -> None:
+        """Shows what a LoRA file says about itself."""
+        self._try(lambda: notice.show_description(self._window, lora_file.describe(path)))
+
+    # ---- training
+
+    def train(self) -> None:
+        """Starts the run of the plan, or queues it."""
+        window = self._window
+        plan = window.planner.plan
+        if not window.planner.is_current or plan.settings is None or not plan.is_ready:
+            return
+        settings = plan.settings
+        self._try(lambda: self._started(window.queue.add(settings)))
+
+    def _started(self, folder: RunFolder) -> None:
+        window = self._window
+        preferences.put("last_base", str(window.project.value("base")))
+        if window.queue.waiting:
+            window.banner.tell(tr("Queued: {count} to go.", count=counted(len(window.queue.waiting), "run", "runs")))
+        window.go("training")
+
+    def continue_run(self, folder: RunFolder) -> None:
+        """Resumes a run of the library, or follows it when it is at work in the background."""
+        if folder.is_held():
+            current = self._window.queue.current
+            if current is None or current.folder != folder:
+                self._window.queue.attach(folder)
+        else:
+            self._window.queue.enqueue(folder)
+        self._window.go("training")
+
+    def show_results(self, folder: RunFolder) -> None:
+        """The checkpoints of a run."""
+        self._window.results.show_run(folder)
+        self._window.go("results")
+
+    def mend(self, field: str) -> None:
+        """Goes where a problem can be mended."""
+        if field in PICTURE_FIELDS:
+            self._window.go("dataset")
+        else:
+            self._window.go("recipe")
+            self._window.recipe.focus_field(field)
+
+    def tell_end(self, controller: RunController) -> None:
+        """A run has ended: notification, results, and closing if that was waiting for it."""
+        window = self._window
+        if self._closing:
+            window.close()
+            return
+        if not window.isActiveWindow():
+            notice.notify(window, controller.folder.settings().title, controller.sentence())
+        if window.is_built("results") and controller.record.checkpoints:
+            window.results.show_run(controller.folder)
+
+    def show_percent(self, percent: int) -> None:
+        """On the application's icon, where the system has such a badge; 0 removes it."""
+        app = QGuiApplication.instance()
+        if isinstance(app, QGuiApplication):
+            app.setBadgeNumber(percent)
+
+    # ---- the window
+
+    def offer_left_over(self, training: RunFolder | None, waiting: Sequence[RunFolder]) -> None:
+        """What an earlier window left: a run that goes on in the background, one that was cut off, a queue."""
+        window = self._window
+        window.queue.waiting = list(waiting)
+        window.queue.changed.emit()
+        if training is None:
+            return
+        name = training.path.name
+        see: tuple[str, Callable[[], object]]
+        if training.is_held():
+            see = (tr("Watch it"), lambda: self.continue_run(training))
+            window.banner.tell(tr("“{name}” is still training in the background.", name=name), see)
+        elif training.checkpoints():
+            see = (tr("Resume"), lambda: self.continue_run(training))
+            step = training.checkpoints()[-1]
+            text = tr("“{name}” was cut off; everything up to step {step} is safe.", name=name, step=step)
+            window.banner.tell(text, see, (tr("Leave it"), self._leave))
+        else:
+            see = (tr("Start it again"), lambda: self.continue_run(training))
+            window.banner.tell(tr("“{name}” was cut off before its first checkpoint.", name=name), see, (tr("Leave it"), self._leave))
+
+    def _leave(self) -> None:
+        self._window.queue.note()
+
+    def may_close(self) -> bool:
+        """Asks what becomes of the run that trains; False keeps the window open."""
+        queue = self._window.queue
+        if not queue.is_running or queue.current is None:
+            return True
+        box = QMessageBox(QMessageBox.Icon.Question, tr("LoRA Atelier"), tr("A run is training."), parent=self._window)
+        box.setInformativeText(tr("It can go on without this window; the next start finds it again."))
+        go_on = box.addButton(tr("Keep training in the background"), QMessageBox.ButtonRole.AcceptRole)
+        keep = box.addButton(tr("Stop and keep"), QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(go_on)
+        box.exec()
+        if box.clickedButton() is go_on:
+            queue.current.detach()
+            return True
+        if box.clickedButton() is keep:
+            self._closing = True
+            queue.waiting_is_paused = True
+            queue.current.stop(keep=True)
+            self._window.banner.tell(tr("Stopping after this step; the window closes when the LoRA is saved."))
+        return False
+
+    def set_theme(self, scheme: str) -> None:
+        """Light, dark, or as the system."""
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        preferences.put("theme", scheme)
+        theme.apply(app, scheme)
+
+    def set_worker_command(self) -> None:
+        """Another machine, or several cards: the words in front of `worker RUN_FOLDER`."""
+        text = tr("Command that starts the worker, e.g.  ssh gpu-box lora-atelier\nEmpty trains on this computer. Folders must have the same path there.")
+        command, given = QInputDialog.getText(
+            self._window, tr("Where runs are computed"), text, QLineEdit.EchoMode.Normal, preferences.get("worker_command", "")
+        )
+        if given:
+            preferences.put("worker_command", command.strip())
+
+    def about(self) -> None:
+        """Version and where things are."""
+        text = tr("LoRA Atelier {version}\n\nProjects, runs and exported LoRAs are in\n{home}", version=__version__, home=places.home())
+        QMessageBox.about(self._window, tr("About"), text)
+
+    # ---- inside
+
+    def _opened(self, _done: object, place: str = "dataset") -> None:
+        self._window.banner.hide()
+        self._window.go(place)
+
+    def _ask_folder(self, title: str) -> Path | None:
+        name = QFileDialog.getExistingDirectory(self._window, title, str(preferences.get("last_folder", str(Path.home()))))
+        if not name:
+            return None
+        preferences.put("last_folder", str(Path(name).parent))
+        return Path(name)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        """What the user can mend is told in the banner."""
+        try:
+            act()
+        except AtelierError as error:
+            self._window.banner.tell(str(error))
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return paths[0].name if len(paths) == 1 else counted(len(paths), "folder or picture", "folders and pictures")
