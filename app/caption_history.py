@@ -248,7 +248,9 @@ class CaptionHistory:
             entry, failed = self.entries[-1], {Path(p) for p in line["failed"]}
             entry.changes = tuple(c for c in entry.changes if c.picture not in failed)
         else:
-            changes = tuple(Change(Path(c["picture"]), c["before"], c["after"], bool(c.get("exact"))) for c in line["changes"])
+            changes = tuple(
+                Change(Path(c["picture"]), c["before"], c["after"], bool(c.get("exact"))) for c in line["changes"]
+            )
             if "label" in line:
                 del self.entries[self.position :]
                 self.entries.append(Entry(str(line["label"]), changes))
@@ -275,7 +277,9 @@ class CaptionHistory:
             write_atomically(self.path, lambda p: p.write_text(out, encoding="ascii", newline="\n"))
             self._starts_new_line = True
         except OSError as error:
-            self.problem = f"The history of caption edits in {self.path} cannot be shortened ({error.strerror or error})."
+            self.problem = (
+                f"The history of caption edits in {self.path} cannot be shortened ({error.strerror or error})."
+            )
 
 
 def caption_of(text: str, *, exact: bool = False) -> str:

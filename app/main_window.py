@@ -81,6 +81,7 @@ class MainWindow(QMainWindow):
         """Shows a place: "start" or one of PLACES; it is built when it is shown first."""
         page = self.page(name)
         self._stack.setCurrentWidget(page)
+        page.setFocus(Qt.FocusReason.OtherFocusReason)
         if name in self._rail_buttons:
             self._rail_buttons[name].setChecked(True)
         if name == "library":

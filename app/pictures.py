@@ -9,8 +9,9 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import picture_scan
 from app.background import Background
-from app.caption_history import CaptionHistory, Change, read_caption
+from app.caption_history import Change
 from app.caption_tags import TagCounter, with_tag_replaced, with_tags, without_tags
+from app.caption_writer import CaptionWriter
 from app.picture_scan import Item, Request
 from app.texts import counted, tr
 from trainer import captions as caption_texts
@@ -18,7 +19,6 @@ from trainer import captions as caption_texts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from app.caption_history import Outcome, Step
     from app.picture_scan import Result
     from app.project import Project
     from trainer.buckets import Rules
@@ -66,22 +66,20 @@ class Pictures(QObject):
         self.scanning = False
         self.error = ""
         self._indexes: dict[Path, int] = {}
-        self._twins: dict[Path, list[Path]] = {}
         self._fits: dict[tuple[int, int], Fit] = {}
         self._rules = picture_scan.rules_of(project.value)
         self._tags = TagCounter()
-        self._history: CaptionHistory | None = None
         self._signature = 0
         self._edited: dict[Path, str] = {}  # captions that a scan under way may not have seen
-        self._last_steps: dict[Path, Step] = {}  # while they are written
-        self._writing = 0
         self._newest: Request | None = None  # the scan under way
         self._scan_again = False
         self._scanner = Background("scan pictures")
         self._fitter = Background("fit pictures")
         self._fitter.done.connect(self._on_fitted)
-        self._writer = Background("write captions", must_finish=True)
-        self._writer.done.connect(self._on_written)
+        self._writer = CaptionWriter(self)
+        self._writer.captionsKnown.connect(self._on_captions_known)
+        self._writer.historyChanged.connect(self.historyChanged)
+        self._writer.failed.connect(self.failed)
         self._scan_soon = QTimer(self, singleShot=True, interval=0)  # opening a project asks for a scan more than once
         self._scan_soon.timeout.connect(self._on_scan_soon)
         project.opened.connect(self._on_opened)
@@ -138,12 +136,12 @@ class Pictures(QObject):
             self._left_out(),
             self._rules,
             self._signature,
-            self._project.folder / "captions.jsonl" if self._history is None else None,
+            self._project.folder / "captions.jsonl" if self._writer.history is None else None,
         )
         if self._newest is not None and (self._newest.data, self._newest.more) == (request.data, request.more):
             self._scan_again = True
             return
-        if not self._writing:
+        if not self._writer.is_writing:
             self._edited.clear()
         self._newest = request
         self._scanner = Background("scan pictures")  # an older one, on a slow disk perhaps, is waited for by nobody
@@ -155,8 +153,7 @@ class Pictures(QObject):
             return
         self._newest, again, self._scan_again = None, self._scan_again, False
         if result.history is not None:
-            self._history = result.history
-            self.historyChanged.emit()
+            self._writer.set_history(result.history)
         if not result.unchanged:
             self._take(result)
         if again:
@@ -171,15 +168,14 @@ class Pictures(QObject):
     def _take(self, result: Result) -> None:
         self._signature = result.signature
         self.items, self.problems, self.error = result.items, result.problems, result.error
-        self._indexes, self._twins = result.indexes, result.twins
+        self._indexes, self._writer.twins = result.indexes, result.twins
         self._tags = result.tags
         if result.request.rules == self._rules:
             self._fits = result.fits
         else:
             self._fit_anew()
         self._include(self._left_out())
-        edited = dict(self._edited)
-        self._show(edited)
+        self._on_captions_known(dict(self._edited))
         self.scanned.emit()
 
     def _set_scanning(self, scanning: bool) -> None:
@@ -201,8 +197,8 @@ class Pictures(QObject):
             for item, text in ((self.items[i], " ".join(text.split())) for i, text in captions.items())
             if text != item.caption
         ]
-        if changes and self._history is not None:
-            self._do(self._history.edit(label, changes))
+        if changes:
+            self._writer.edit(label, changes)
 
     def add_tags(self, indexes: Iterable[int], tags: list[str], *, front: bool) -> None:
         """Adds tags to the captions that lack them."""
@@ -229,78 +225,45 @@ class Pictures(QObject):
     def _edit(self, indexes: Iterable[int], change: Callable[[str], str], label: str) -> None:
         edited = {i: change(self.items[i].caption) for i in indexes}
         count = sum(text != self.items[i].caption for i, text in edited.items())
-        self.set_captions(edited, tr("{what} in {captions}", what=label, captions=counted(count, "caption", "captions")))
+        self.set_captions(
+            edited, tr("{what} in {captions}", what=label, captions=counted(count, "caption", "captions"))
+        )
 
     # ---- undo
 
     @property
     def can_undo(self) -> bool:
         """Whether a caption edit can be taken back, of this session or an earlier one."""
-        return self._history is not None and self._history.can_undo
+        return self._writer.history is not None and self._writer.history.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether a caption edit was taken back."""
-        return self._history is not None and self._history.can_redo
+        return self._writer.history is not None and self._writer.history.can_redo
 
     @property
     def undo_text(self) -> str:
         """What `undo` would take back, e.g. for its tooltip; empty when there is nothing."""
-        return self._history.undo_text if self._history is not None else ""
+        return self._writer.history.undo_text if self._writer.history is not None else ""
 
     @property
     def redo_text(self) -> str:
         """What `redo` would do again."""
-        return self._history.redo_text if self._history is not None else ""
+        return self._writer.history.redo_text if self._writer.history is not None else ""
 
     def undo(self) -> None:
         """Takes the last caption edit back. What another program wrote meanwhile stays, and `failed` says so."""
-        if self._history is not None and (step := self._history.undo()):
-            self._do(step)
+        self._writer.undo()
 
     def redo(self) -> None:
         """Does the caption edit again."""
-        if self._history is not None and (step := self._history.redo()):
-            self._do(step)
+        self._writer.redo()
 
     def finish_writing(self, timeout_s: float | None = None) -> bool:
         """Waits until all edits are on disk, e.g. before a training reads them; whether they are."""
-        return self._writer.wait(timeout_s)
+        return self._writer.finish(timeout_s)
 
-    def _do(self, step: Step) -> None:
-        """Shows a step and has it written."""
-        history = self._history
-        assert history is not None
-        back = step.kind == "undo"
-        captions = {c.picture: c.caption_before if back else c.caption_after for c in step.entry.changes}
-        twins = [twin for path in captions for twin in self._twins.get(path, ()) if twin not in captions]
-        self._writing += 1
-        self._last_steps.update(dict.fromkeys(captions, step))
-
-        def write() -> tuple[CaptionHistory, Outcome]:
-            outcome = history.carry_out(step)
-            outcome.captions.update({twin: read_caption(twin) for twin in twins})
-            return history, outcome
-
-        self._writer.run(write)
-        self._show(captions)
-        self.historyChanged.emit()
-
-    def _on_written(self, written: tuple[CaptionHistory, Outcome]) -> None:
-        history, outcome = written
-        self._writing -= 1
-        if not outcome.step.entry.changes:
-            history.forget(outcome.step.entry)
-        if history is self._history:
-            newest = self._last_steps.get
-            self._show({p: text for p, text in outcome.captions.items() if newest(p, outcome.step) is outcome.step})
-            self.historyChanged.emit()
-        if not self._writing:
-            self._last_steps.clear()
-        if outcome.problems:
-            self.failed.emit(_first(outcome.problems))
-
-    def _show(self, captions: dict[Path, str]) -> None:
+    def _on_captions_known(self, captions: dict[Path, str]) -> None:
         """Puts captions into the list; those of pictures that are not in it are only remembered."""
         changed = []
         for path, text in captions.items():
@@ -347,14 +310,14 @@ class Pictures(QObject):
     def _on_opened(self) -> None:
         had_items, self.items = bool(self.items), []
         self.problems, self.error = [], ""
-        self._indexes, self._twins, self._tags = {}, {}, TagCounter()
-        self._history, self._signature, self._newest = None, 0, None
+        self._indexes, self._writer.twins, self._tags = {}, {}, TagCounter()
+        self._signature, self._newest = 0, None
         self._edited.clear()
         self._rules = picture_scan.rules_of(self._project.value)
         self._fits = {}
         if had_items:
             self.scanned.emit()
-        self.historyChanged.emit()
+        self._writer.set_history(None)
         self.rescan()
 
     def _on_changed(self, names: frozenset[str]) -> None:
@@ -393,9 +356,3 @@ class Pictures(QObject):
 
 def _listed(tags: Iterable[str]) -> str:
     return ", ".join(f"“{tag.strip()}”" for tag in tags)
-
-
-def _first(problems: tuple[str, ...]) -> str:
-    """Many sentences as one that can be read."""
-    more = len(problems) - 1
-    return problems[0] if not more else f"{problems[0]} {tr('The same goes for {files}.', files=counted(more, 'other file', 'other files'))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QCoreApplication
 
 
-def tr(text: str, **values: object) -> str:
+def tr(text: str, /, **values: object) -> str:
     """The text in the user's language, with `{name}` replaced by `values`; text without values is taken as it is."""
     translated = QCoreApplication.translate("atelier", text)
     return translated.format(**values) if values else translated

@@ -108,7 +108,6 @@ def _paint(app: QApplication) -> None:
         palette.setColor(QPalette.ColorGroup.Disabled, role, QColor(c.muted))
     app.setPalette(palette)
     app.setStyleSheet(_style_sheet())
-    icon.cache_clear()
 
 
 def _style_sheet() -> str:
@@ -132,15 +131,20 @@ def role(widget: W, name: str) -> W:
     Labels: title, heading, muted, bad, warn, good. Frames: card, panel. Buttons: primary, quiet, danger.
     """
     widget.setProperty("role", name)
-    style = widget.style()
-    style.unpolish(widget)
-    style.polish(widget)
+    if widget.testAttribute(Qt.WidgetAttribute.WA_WState_Polished):  # a fresh widget is styled when it is shown
+        style = widget.style()
+        style.unpolish(widget)
+        style.polish(widget)
     return widget
 
 
-@lru_cache(maxsize=256)
 def icon(name: str, colour_name: str = "text") -> QIcon:
     """A line icon from resources/icons in a colour of now, crisp at any scale. Ask again after a PaletteChange."""
+    return _icon(name, colour_name, is_dark())
+
+
+@lru_cache(maxsize=256)
+def _icon(name: str, colour_name: str, dark: bool) -> QIcon:
     out = QIcon()
     for px in (16, 20, 24, 32, 48):
         out.addPixmap(pixmap(name, px, colour_name))

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -71,11 +72,12 @@ class StartPage(QWidget):
         side.addSpacing(theme.space(0.5))
         side.addWidget(self._recent_title)
         side.addWidget(self._recent, 1)
-        side.addStretch(0)
+        side.addStretch(1)
         grid.addLayout(side, 1, 1)
         grid.setColumnStretch(0, 3)
         grid.setColumnStretch(1, 2)
         grid.setRowStretch(1, 1)
+        self.setFocusProxy(self.drop_zone)
         self.refresh()
 
     def refresh(self) -> None:
@@ -93,6 +95,7 @@ class StartPage(QWidget):
 
     def _demo_card(self) -> QFrame:
         card = theme.role(QFrame(), "card")
+        card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         row = QHBoxLayout(card)
         row.setContentsMargins(theme.space(1.5), theme.space(1.5), theme.space(1.5), theme.space(1.5))
         row.setSpacing(theme.space(1.5))

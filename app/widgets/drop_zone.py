@@ -57,6 +57,7 @@ class DropZone(QWidget):
         column.addSpacing(theme.space(0.5))
         column.addLayout(buttons)
         column.addStretch(1)
+        self.setFocusProxy(folder)
         self._restyle()
 
     def paintEvent(self, event: QPaintEvent) -> None:

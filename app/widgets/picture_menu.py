@@ -1,0 +1,63 @@
+"""The context menu of pictures: leave out, take in, open, show in the file manager."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QProcess, QUrl
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QMenu
+
+from app import theme
+from app.texts import counted, tr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PySide6.QtWidgets import QWidget
+
+    from app.pictures import Pictures
+
+
+class PictureMenu(QMenu):
+    """What can be done with some pictures; gone when it closes."""
+
+    def __init__(self, pictures: Pictures, indexes: list[int], parent: QWidget | None = None) -> None:
+        """indexes: places in `Pictures.items`, at least one; opening takes the first."""
+        super().__init__(parent)
+        self.setObjectName("picture_menu")
+        self.aboutToHide.connect(self.deleteLater)
+        items = [pictures.items[i] for i in indexes]
+        path = items[0].picture.path
+        count = counted(len(items), "picture", "pictures")
+        if any(item.included for item in items):
+            action = self.addAction(theme.icon("eye_off"), tr("Leave {count} out of training", count=count))
+            action.setObjectName("leave_out")
+            action.triggered.connect(lambda: pictures.set_included(indexes, False))
+        if not all(item.included for item in items):
+            action = self.addAction(theme.icon("plus"), tr("Take {count} in again", count=count))
+            action.setObjectName("take_in")
+            action.triggered.connect(lambda: pictures.set_included(indexes, True))
+        self.addSeparator()
+        action = self.addAction(theme.icon("picture"), tr("Open the picture"))
+        action.setObjectName("open_picture")
+        action.triggered.connect(lambda: open_picture(path))
+        action = self.addAction(theme.icon("folder"), tr("Show in its folder"))
+        action.setObjectName("show_in_folder")
+        action.triggered.connect(lambda: show_in_folder(path))
+
+
+def open_picture(path: Path) -> None:
+    """Opens the picture in the program that the system has for it."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+
+def show_in_folder(path: Path) -> None:
+    """Shows the file in the system's file manager; where that cannot mark it, the folder."""
+    if sys.platform == "win32":
+        QProcess.startDetached("explorer.exe", [f"/select,{path}"])
+    elif sys.platform == "darwin":
+        QProcess.startDetached("open", ["-R", str(path)])
+    else:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path.parent)))
