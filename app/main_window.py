@@ -149,6 +149,7 @@ class MainWindow(QMainWindow):
 
         page = DatasetPage(self.project, self.pictures)
         page.addPicturesRequested.connect(self.do.choose_folder)
+        page.filesRequested.connect(self.do.choose_files)
         page.triggerWanted.connect(lambda: self.do.mend("trigger"))
         return page
 

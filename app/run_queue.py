@@ -75,6 +75,7 @@ class RunQueue(QObject):
             controller = RunController(self.waiting.pop(0), preferences.worker_command())
             self._show(controller)
             controller.start()
+            self.note()
 
     def attach(self, folder: RunFolder) -> None:
         """Follows a run that goes on in the background."""

@@ -36,13 +36,17 @@ class Count:
 
     @property
     def sentence(self) -> str:
-        """`23 / 75 tokens`, or what is cut."""
-        if self.over and self.exact:
-            return tr("{over} over: the end is cut", over=counted(self.over, "token", "tokens"))
-        if self.over:
-            return tr("about {over} over: the end is cut", over=counted(self.over, "token", "tokens"))
+        """`23 / 75 tokens`."""
         text = "{tokens} / {limit} tokens" if self.exact else "about {tokens} / {limit} tokens"
         return tr(text, tokens=self.tokens, limit=self.limit)
+
+    @property
+    def warning(self) -> str:
+        """`5 tokens over: the end is cut`, or empty."""
+        if not self.over:
+            return ""
+        text = "{over} over: the end is cut." if self.exact else "About {over} over: the end is cut."
+        return tr(text, over=counted(self.over, "token", "tokens"))
 
 
 @dataclass(frozen=True)

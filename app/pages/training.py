@@ -51,7 +51,7 @@ class TrainingPage(QWidget):
         self.timeline = PreviewTimeline()
         self.plot = LossPlot()
         self.log = LogDrawer()
-        self.queue_box = QWidget(objectName="queue_box")
+        self.queue_box = _QueueBox()
         self._lay_out()
         self.end_card.resumeClicked.connect(self._on_resume)
         self.end_card.resultsClicked.connect(self._on_results)
@@ -130,12 +130,10 @@ class TrainingPage(QWidget):
         return full
 
     def _make_body(self) -> QSplitter:
-        queue = QVBoxLayout(self.queue_box)
-        queue.setContentsMargins(0, 0, 0, 0)
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.space(1))
+        column.setSpacing(0)
         column.addWidget(_card(self.plot), 1)
         column.addWidget(self.queue_box)
         body = QSplitter(Qt.Orientation.Horizontal, objectName="training_body", childrenCollapsible=False)
@@ -253,6 +251,21 @@ class TrainingPage(QWidget):
             path = self._controller.folder.path
             if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))):
                 self.header.say(tr("The folder cannot be opened; it is {path}", path=path))
+
+
+class _QueueBox(QWidget):
+    """Takes no room, not even a margin, while nothing in it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(objectName="queue_box")
+        QVBoxLayout(self).setContentsMargins(0, 0, 0, 0)
+
+    def event(self, event: QEvent) -> bool:
+        """Something in it is shown or hidden."""
+        layout = self.layout()
+        if event.type() == QEvent.Type.LayoutRequest and layout is not None:
+            layout.setContentsMargins(0, 0 if layout.isEmpty() else theme.space(1.5), 0, 0)
+        return super().event(event)
 
 
 def _card(widget: QWidget) -> QFrame:

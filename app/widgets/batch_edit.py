@@ -32,6 +32,7 @@ class BatchEdit(QWidget):
         super().__init__(parent)
         self._project, self._pictures = project, pictures
         self._selection: list[int] = []
+        self._shown: list[int] = []
         self._title = theme.role(named(QLabel(wordWrap=True), "batch_title"), "heading")
         self._hint = theme.role(named(QLabel(wordWrap=True), "batch_hint"), "muted")
         self._known = QStringListModel(self)
@@ -93,15 +94,15 @@ class BatchEdit(QWidget):
         column.addLayout(row)
         column.addStretch(1)
 
-    def set_selection(self, indexes: list[int]) -> None:
-        """Acts on these pictures from now on; on all when there are none."""
-        self._selection = list(indexes)
+    def set_targets(self, selection: list[int], shown: list[int]) -> None:
+        """Acts on the selection from now on or, when it is empty, on those that are shown; places in `Pictures.items`."""
+        self._selection, self._shown = list(selection), list(shown)
         self._refresh()
 
     @property
     def indexes(self) -> list[int]:
         """The pictures that a button would change."""
-        return self._selection or list(range(len(self._pictures.items)))
+        return self._selection or self._shown
 
     # ---- what the buttons do
 
@@ -139,7 +140,7 @@ class BatchEdit(QWidget):
     # ---- what they look like
 
     def _on_scanned(self) -> None:
-        self._selection = []
+        self._selection, self._shown = [], list(range(len(self._pictures.items)))
         self._on_items_changed()
 
     def _on_items_changed(self, _indexes: object = None) -> None:
@@ -153,23 +154,28 @@ class BatchEdit(QWidget):
     def _refresh(self, _text: str = "") -> None:
         items = self._pictures.items
         chosen = [items[i] for i in self.indexes]
-        if self._selection:
+        if not chosen:
+            self._title.setText(tr("No picture is shown"))
+            self._hint.setText("")
+        elif self._selection:
             self._title.setText(tr("{pictures} selected", pictures=counted(len(chosen), "picture", "pictures")))
             self._hint.setText(tr("What you do here changes all of them, and can be undone."))
         else:
-            self._title.setText(tr("All {pictures}", pictures=counted(len(chosen), "picture", "pictures")))
+            text = "All {pictures}" if len(chosen) == len(items) else "The {pictures} shown"
+            self._title.setText(tr(text, pictures=counted(len(chosen), "picture", "pictures")))
             self._hint.setText(tr("Click a picture to write its caption. What you do here changes all of them."))
         tags, old = tags_of(self._tags.text()), self._old.text().strip().casefold()
         present = {tag.casefold() for item in chosen for tag in tags_of(item.caption)} if tags or old else set()
-        self._front.setEnabled(bool(tags))
-        self._end.setEnabled(bool(tags))
+        self._front.setEnabled(bool(tags and chosen))
+        self._end.setEnabled(bool(tags and chosen))
         self._remove.setEnabled(any(tag.casefold() in present for tag in tags))
         self._replace.setEnabled(old in present)
         self._replace.setToolTip(tr("None of these pictures has this tag.") if old and old not in present else "")
         trigger = str(self._project.value("trigger")).strip()
         self._trigger.setText(tr("Put “{trigger}” in front", trigger=trigger) if trigger else tr("Set a trigger word…"))
-        # Leaving out every picture is never meant: it is offered for a selection only.
-        self._leave_out.setEnabled(bool(self._selection) and any(item.included for item in chosen))
+        self._trigger.setEnabled(bool(chosen))
+        # Leaving out every picture is never meant: it is offered for some only.
+        self._leave_out.setEnabled(len(chosen) < len(items) and any(item.included for item in chosen))
         self._take_in.setEnabled(any(not item.included for item in chosen))
 
     def _field(self, name: str, hint: str) -> QLineEdit:

@@ -159,7 +159,7 @@ class BucketBars(QWidget):
     @property
     def row_height(self) -> int:
         """Of one size, in px."""
-        return theme.space(6)
+        return theme.space(7)
 
     def sizeHint(self) -> QSize:
         """All rows."""
@@ -190,7 +190,7 @@ class BucketBars(QWidget):
             )
 
     def _paint_row(self, painter: QPainter, area: QRectF, bucket: Bucket, most: int, longest: int) -> None:
-        box = self.row_height - theme.space(1.5)
+        box = theme.space(4.5)
         width, height = (max(4.0, side * box / longest) for side in bucket.size)
         shape = QRectF(area.x() + (box - width) / 2, area.center().y() - height / 2, width, height)
         painter.setPen(QPen(theme.colour("accent"), 1.5))

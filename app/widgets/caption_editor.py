@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QTextCursor
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from app import theme
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PySide6.QtCore import QEvent
+    from PySide6.QtGui import QResizeEvent
 
     from app.pictures import Item, Pictures
     from app.project import Project
@@ -140,7 +142,7 @@ class CaptionEditor(QWidget):
             self._pictures.set_captions({self.index: text}, label)
         finally:
             self._saving = False
-        self._saved_label = label
+        self._saved_label = label if self._pictures.undo_text == label else ""
         self._refresh_facts()
 
     def _on_text_changed(self) -> None:
@@ -153,6 +155,8 @@ class CaptionEditor(QWidget):
         self._timer.stop()
         blocked = self.text.blockSignals(True)
         self.text.setPlainText(caption)
+        if self.text.hasFocus():
+            self.text.moveCursor(QTextCursor.MoveOperation.End)
         self.text.blockSignals(blocked)
         self._dirty = False
         self.meter.set_caption(caption)
@@ -183,15 +187,12 @@ class CaptionEditor(QWidget):
         self.setEnabled(item is not None)
         if item is None:
             self.preview.show_picture(None)
-            self._name.setText("")
+            self._show_name()
             return
         fit = self._pictures.fit(index)
         background = str(self._project.value("background"))
         self.preview.show_picture(item.picture.path, fit, included=item.included, background=background)
-        name = item.picture.path.name
-        self._name.setText(
-            self._name.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, max(120, self._name.width()))
-        )
+        self._show_name()
         self._name.setToolTip(str(item.picture.path))
         self._sizes.setText(size_sentence(item.picture.width_px, item.picture.height_px, fit))
         problems = [] if item.included else [tr("Left out: training does not see it.")]
@@ -200,6 +201,16 @@ class CaptionEditor(QWidget):
         self._include.setText(tr("Leave out of training") if item.included else tr("Train on it again"))
         self._include.setToolTip(tr("The file stays where it is.  (Delete)") if item.included else "")
         self._restyle()
+
+    def _show_name(self) -> None:
+        name = "" if self._path is None else self._path.name
+        width = max(theme.space(8), self._name.width())
+        self._name.setText(self._name.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, width))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """A long file name is shortened to the room there is."""
+        super().resizeEvent(event)
+        self._show_name()
 
     def _on_include(self) -> None:
         item = self._item()

@@ -6,7 +6,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from app.project import Project
     from app.token_counter import TokenCounter
 
+CUT_CHARACTERS = 60  # so much of what is cut off is shown
+LINES = 5.2  # of the field, its frame included
 _STEPS = {
     (Qt.Key.Key_PageDown, Qt.KeyboardModifier.NoModifier): 1, (Qt.Key.Key_Down, Qt.KeyboardModifier.ControlModifier): 1,
     (Qt.Key.Key_PageUp, Qt.KeyboardModifier.NoModifier): -1, (Qt.Key.Key_Up, Qt.KeyboardModifier.ControlModifier): -1,
@@ -47,8 +49,12 @@ class CaptionText(QPlainTextEdit):
         self.setAccessibleName(tr("Caption"))
         self.setPlaceholderText(tr("What is in the picture? For example: night, full moon, ink drawing"))
         self.setTabChangesFocus(True)
-        self.setMinimumHeight(round(self.fontMetrics().lineSpacing() * 4.2))
+        self.setMinimumHeight(round(self.fontMetrics().lineSpacing() * LINES))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+
+    def sizeHint(self) -> QSize:
+        """No higher than it must be; what room there is goes to the picture."""
+        return QSize(super().sizeHint().width(), self.minimumHeight())
 
     def event(self, event: QEvent) -> bool:
         """Leaves undo and redo to the page where the text has none."""
@@ -95,6 +101,7 @@ class CaptionMeter(QWidget):
         self._seen.setTextFormat(Qt.TextFormat.RichText)
         self._seen.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._seen.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._warning = theme.role(named(QLabel(wordWrap=True), "token_warning"), "warn")
         self._note = theme.role(named(QLabel(wordWrap=True), "seen_note"), "muted")
         self._trigger = theme.role(named(QPushButton(tr("Set a trigger word")), "set_trigger"), "link")
         self._trigger.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -109,7 +116,7 @@ class CaptionMeter(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.space(0.5))
         column.addLayout(head)
-        for widget in (self._seen, self._note):
+        for widget in (self._seen, self._warning, self._note):
             column.addWidget(widget)
         column.addWidget(self._trigger, 0, Qt.AlignmentFlag.AlignLeft)
         project.changed.connect(self._on_changed)
@@ -135,9 +142,13 @@ class CaptionMeter(QWidget):
         self._tokens.setText(count.sentence)
         self._tokens.setToolTip(self._counter.problem)
         theme.role(self._tokens, "warn" if count.over else "muted")
+        self._warning.setText(count.warning)
+        self._warning.setVisible(bool(count.over))
         if text:
             c = theme.colours()
-            cut = f'<s style="color:{c.muted}">{html.escape(text[count.seen :])}</s>' if count.seen < len(text) else ""
+            rest = text[count.seen :]
+            rest = rest if len(rest) <= CUT_CHARACTERS else rest[:CUT_CHARACTERS] + "…"
+            cut = f'<s style="color:{c.muted}">{html.escape(rest)}</s>' if rest else ""
             self._seen.setText(_with_mark(text[: count.seen], trigger, c.accent) + cut)
         else:
             self._seen.setText(html.escape(tr("Nothing: it has no caption.")))

@@ -164,7 +164,8 @@ class LogDrawer(QFrame):
         row = QHBoxLayout()
         row.setSpacing(theme.space(1))
         row.addWidget(self._head)
-        row.addWidget(self._hint, 1)
+        row.addWidget(self._hint)
+        row.addStretch(1)
         for widget in (self._search, self._copy, self._open):
             row.addWidget(widget)
         return row

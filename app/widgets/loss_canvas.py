@@ -161,9 +161,9 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         near = measured[(measured[:, 0] >= first) & (measured[:, 0] <= last), 1]
         span = loss_series.fitting_range(np.concatenate((losses, self._scaled(near))), smoothed)
         if span is not None:
-            low = span[0] - (span[1] - span[0]) * 0.08  # room for the marks
+            low = span[0] - (span[1] - span[0]) * 0.12  # room for two rows of marks
             self._box.setYRange(low, span[1], padding=0)
-            self._draw_marks(low + (span[1] - low) * 0.025)
+            self._draw_marks(low, span[1] - low)
         top = float(np.nanmax(series.rates)) if np.isfinite(series.rates).any() else 0.0
         self._rate_box.setYRange(0, (top or 1.0) * 1.08, padding=0)
 
@@ -250,10 +250,12 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
     def _scaled(self, values: Numbers) -> Numbers:
         return np.log10(np.maximum(values, SMALLEST)) if self._log else values  # type: ignore[no-any-return]
 
-    def _draw_marks(self, y: float) -> None:
+    def _draw_marks(self, low: float, height: float) -> None:
+        """Checkpoints along the bottom, previews above them."""
         assert self._record is not None
-        for marks, steps in zip(self._marks, (self._record.checkpoints, self._record.preview_steps), strict=True):
-            marks.setData(np.array(steps, dtype=float), np.full(len(steps), y))
+        rows = ((self._record.checkpoints, 0.022), (self._record.preview_steps, 0.065))
+        for marks, (steps, share) in zip(self._marks, rows, strict=True):
+            marks.setData(np.array(steps, dtype=float), np.full(len(steps), low + height * share))
 
     def _move_to(self, first: float, last: float) -> None:
         self._box.setXRange(first, last, padding=0)

@@ -80,6 +80,7 @@ class LossPlot(QWidget):
         self._smoothing.setAccessibleName(tr("Smoothing of the line"))
         self._smoothing.setToolTip(tr("How much the line is smoothed"))
         self._smoothing.setFixedWidth(theme.space(8))
+        self._smoothing.setMinimumHeight(theme.space(2.75))
         self._smoothing.valueChanged.connect(self._on_smoothing)
         self._log = self._tool("loss_log", tr("Log"), tr("Logarithmic scale: shows small losses better"), checkable=True)
         self._log.toggled.connect(self.canvas.set_log)

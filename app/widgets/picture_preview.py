@@ -69,8 +69,8 @@ class PicturePreview(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        """Wide and not too tall."""
-        return QSize(theme.space(36), theme.space(24))
+        """Small, as it takes what room the words leave."""
+        return QSize(theme.space(30), theme.space(15))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """The picture in the middle, or why there is none."""

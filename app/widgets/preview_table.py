@@ -153,6 +153,7 @@ class PreviewTable(QTableView):
         self.previews_model = PreviewModel(loader, self)
         self.setModel(self.previews_model)
         self.setItemDelegate(_Painter(self))
+        theme.role(self, "plain")
         self.setShowGrid(False)
         self.setCornerButtonEnabled(False)
         self.setTabKeyNavigation(False)

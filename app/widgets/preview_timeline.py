@@ -152,6 +152,7 @@ class PreviewTimeline(QWidget):
         self.slider.setAccessibleName(tr("Step of the large previews"))
         self.slider.setToolTip(tr("Drag to see the same seed change from step to step"))
         self.slider.setPageStep(1)
+        self.slider.setMinimumHeight(theme.space(2.75))
         self.slider.valueChanged.connect(self._on_slid)
         self._first, self._last = theme.role(QLabel(tr("before")), "muted"), theme.role(QLabel(), "muted")
 

@@ -44,7 +44,7 @@ class QueueList(QFrame):
         while (item := self._rows.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
-                widget.hide()
+                widget.setParent(None)
                 widget.deleteLater()
         for i, folder in enumerate(self._queue.waiting):
             self._rows.addWidget(self._row(i, folder))

@@ -79,6 +79,7 @@ class EndCard(QFrame):
         resume = tr("Resume from step {step:,}", step=saved[-1]) if saved else tr("Start again")
         self._resume.setText(resume)
         theme.role(self._resume, "" if well and saved else "primary")
+        self._buttons.insertWidget(0, self._results if well and saved else self._resume)  # the obvious one first
         self._log.setVisible(not well)
         self._paint_theme()
 
@@ -95,15 +96,15 @@ class EndCard(QFrame):
         words.setSpacing(theme.space(0.5))
         words.addWidget(self._heading)
         words.addWidget(self._sentence)
-        words.addWidget(self._tail_head, 0, Qt.AlignmentFlag.AlignLeft)
-        words.addWidget(self._tail)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.space(1))
-        for button in (self._results, self._resume, self._log, self._folder):
-            buttons.addWidget(button)
-        buttons.addStretch(1)
+        self._buttons = QHBoxLayout()
+        self._buttons.setSpacing(theme.space(1))
+        for button in (self._resume, self._results, self._log, self._folder):
+            self._buttons.addWidget(button)
+        self._buttons.addStretch(1)
+        self._buttons.addWidget(self._tail_head)
         words.addSpacing(theme.space(0.5))
-        words.addLayout(buttons)
+        words.addLayout(self._buttons)
+        words.addWidget(self._tail)
         row = QHBoxLayout(self)
         row.setContentsMargins(theme.space(2), theme.space(1.5), theme.space(2), theme.space(1.5))
         row.setSpacing(theme.space(1.5))

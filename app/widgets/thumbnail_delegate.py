@@ -78,13 +78,15 @@ class ThumbnailDelegate(QStyledItemDelegate):
         size = self.tile_size()
         cell: QRect = option.rect
         state: QStyle.StateFlag = option.state
-        tile = QRect(cell.x() + (cell.width() - size.width()) // 2, cell.y(), size.width(), size.height())
+        left, above = (cell.width() - size.width()) // 2, (cell.height() - size.height()) // 2
+        tile = QRect(cell.x() + left, cell.y() + above, size.width(), size.height())
         painter.save()
         painter.setRenderHints(QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform)
         self._paint_ground(painter, QRectF(tile).adjusted(1.5, 1.5, -1.5, -1.5), state)
         square = QRect(tile.x() + self._pad, tile.y() + self._pad, self.zoom_px, self.zoom_px)
-        self._paint_thumbnail(painter, square, item)
-        self._paint_badges(painter, square, item)
+        shape = _fitted(square, item.picture.width_px, item.picture.height_px)
+        self._paint_thumbnail(painter, shape, item)
+        self._paint_badges(painter, shape.toRect(), item)
         self._paint_words(
             painter, QRect(square.x(), square.bottom() + 1 + self._pad // 2, square.width(), self._line), item
         )
@@ -105,9 +107,8 @@ class ThumbnailDelegate(QStyledItemDelegate):
         )
         painter.drawRoundedRect(tile, self._radius, self._radius)
 
-    def _paint_thumbnail(self, painter: QPainter, square: QRect, item: Item) -> None:
+    def _paint_thumbnail(self, painter: QPainter, target: QRectF, item: Item) -> None:
         image = self._thumbnails.request(item.picture.path, self.request_px(painter.device().devicePixelRatioF()))
-        target = _fitted(square, item.picture.width_px, item.picture.height_px)
         painter.setPen(Qt.PenStyle.NoPen)
         if image is None:
             painter.setBrush(self._colours["raised"])
@@ -118,14 +119,14 @@ class ThumbnailDelegate(QStyledItemDelegate):
             painter.setBrush(self._veil)  # a painter's opacity draws brushes that hold an image in pieces
             painter.drawRoundedRect(target, self._radius * 0.75, self._radius * 0.75)
 
-    def _paint_badges(self, painter: QPainter, square: QRect, item: Item) -> None:
+    def _paint_badges(self, painter: QPainter, shape: QRect, item: Item) -> None:
         if not item.included:
-            centre = square.center() + QPoint(1, 1)
+            centre = shape.center() + QPoint(1, 1)
             self._paint_disc(painter, centre, round(self._badge_px * 1.4), self._eye_off)
         if item.problems:
             offset = self._badge_px // 2 + self._pad // 2
             self._paint_disc(
-                painter, QPoint(square.right() - offset, square.top() + offset), self._badge_px, self._warning
+                painter, QPoint(shape.right() - offset, shape.top() + offset), self._badge_px, self._warning
             )
 
     def _paint_disc(self, painter: QPainter, centre: QPoint, diameter: int, icon: QPixmap) -> None:

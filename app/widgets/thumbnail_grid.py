@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence
@@ -18,6 +18,7 @@ from app.widgets.thumbnail_delegate import ThumbnailDelegate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from PySide6.QtCore import QItemSelectionRange
     from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QMouseEvent, QResizeEvent, QWheelEvent
     from PySide6.QtWidgets import QWidget
 
@@ -246,7 +247,8 @@ class ThumbnailGrid(QListView):
         self.selectionChangedTo.emit(self.selected())
 
     def _selected_rows(self) -> list[int]:
-        return sorted(index.row() for index in self.selectionModel().selectedIndexes())
+        ranges = cast("Iterable[QItemSelectionRange]", self.selectionModel().selection())  # not known to be iterable
+        return sorted(row for part in ranges for row in range(part.top(), part.bottom() + 1))
 
     def _selection(self, rows: list[int]) -> QItemSelection:
         """Sorted rows as few ranges."""
