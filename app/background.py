@@ -12,6 +12,8 @@ from PySide6.QtCore import QObject, Signal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+sys.setswitchinterval(0.001)  # s; a thread at work gives Python's lock to the main thread after so long, not after 5 ms
+
 
 class Background(QObject):
     """Runs functions in the order given, in a thread that lives only while there are any.

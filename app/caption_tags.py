@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def tags_of(caption: str) -> list[str]:
     """The caption's tags in their order."""
-    return [tag for part in caption.split(",") if (tag := part.strip())]
+    return [tag for tag in map(str.strip, caption.split(",")) if tag]
 
 
 def with_tags(caption: str, tags: Sequence[str], *, front: bool) -> str:
@@ -55,12 +55,18 @@ class TagCounter:
 
     def add(self, caption: str) -> None:
         """One more caption."""
-        self._counts.update(set(tags_of(caption)))
-        self._sorted = None
+        self.replace("", caption)
 
     def remove(self, caption: str) -> None:
         """One caption less; it was added before."""
-        for tag in set(tags_of(caption)):
+        self.replace(caption, "")
+
+    def replace(self, old: str, new: str) -> None:
+        """A caption was changed."""
+        before, after = set(tags_of(old)), set(tags_of(new))
+        for tag in after - before:
+            self._counts[tag] += 1
+        for tag in before - after:
             self._counts[tag] -= 1
             if self._counts[tag] <= 0:
                 del self._counts[tag]

@@ -35,7 +35,7 @@ class TextEditor(Editor):
         super().__init__(parent)
         self._line = QLineEdit()
         self._line.setMinimumWidth(theme.space(20))
-        self._line.textEdited.connect(self.edited)
+        self._line.textEdited.connect(self._on_text_edited)
         self._row.addWidget(self._line, 1)
         self.setFocusProxy(self._line)
 
@@ -51,6 +51,9 @@ class TextEditor(Editor):
         """Shows a text, the cursor where it was."""
         if self._line.text() != str(value):
             self._line.setText(str(value))
+
+    def _on_text_edited(self, text: str) -> None:
+        self.edited.emit(text)
 
 
 class LongTextEditor(Editor):

@@ -33,6 +33,7 @@ class SettingsForm(QWidget):
         self.names = tuple(n for n in TrainingSettings.model_fields if n not in HIDDEN)
         self._haystacks = {name: _haystack(name) for name in self.names}
         self._sections: dict[str, FormSection] = {}
+        self._mistakes = self._errors()
         self._patience = QTimer(self, singleShot=True, interval=PATIENCE_MS)
         self._patience.timeout.connect(self._show_all_errors)
         self._build()
@@ -112,7 +113,7 @@ class SettingsForm(QWidget):
         row.edited.connect(self._project.set)
         row.resetClicked.connect(self._on_reset_clicked)
         row.show_value(self._project.value(row.name), changed=self._project.is_changed(row.name))
-        row.show_error(self._errors().get(row.name, ""))
+        row.show_error(self._mistakes.get(row.name, ""))
 
     # ---- what is shown
 
@@ -167,7 +168,7 @@ class SettingsForm(QWidget):
         self._show_errors(patient=False)
 
     def _show_errors(self, *, patient: bool) -> None:
-        errors = self._errors()
+        errors = self._mistakes = self._errors()
         for section in self._sections.values():
             for name, row in section.rows.items():
                 sentence = errors.get(name, "")

@@ -273,8 +273,7 @@ class Pictures(QObject):
                 continue
             item = self.items[index]
             if item.included:
-                self._tags.remove(item.caption)
-                self._tags.add(text)
+                self._tags.replace(item.caption, text)
             item.caption = text
             item.problems = picture_scan.problems_of(item, self.fit(index))
             changed.append(index)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trainer import events as e
-from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trainer.run_folder import RunFolder
 
 RECENT_STEPS = 50  # the speed is their mean
 
@@ -60,7 +61,7 @@ class RunRecord:
             case e.StepDone():
                 self._step(event)
             case e.Validated():
-                self.validations.append((event.step, event.loss))
+                self.validations = [*(v for v in self.validations if v[0] != event.step), (event.step, event.loss)]
             case e.CheckpointSaved():
                 self.checkpoints = sorted({*self.checkpoints, event.step})
             case e.PreviewDrawn():

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app import run_record
+from trainer import lora_file
+from trainer.errors import ModelError
+from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainer.run_folder import RunFolder
     from trainer.settings import TrainingSettings
 
 SHARE_OF_FP32 = {"fp16": 0.5, "bf16": 0.5, "fp32": 1.0}
@@ -34,7 +36,8 @@ class Checkpoint:
 class Results:
     """The results of a run.
 
-    prompts: text by prompt number. pictures: file by (prompt number, step); step 0 is the untrained base.
+    prompts: text by prompt number. pictures: file by (prompt number, step); step 0 is the untrained base. tags: those that
+    the files bear, separated by commas.
     """
 
     folder: RunFolder
@@ -42,6 +45,7 @@ class Results:
     checkpoints: tuple[Checkpoint, ...]
     prompts: dict[int, str]
     pictures: dict[tuple[int, int], Path]
+    tags: str = ""
 
     @property
     def best_step(self) -> int | None:
@@ -64,7 +68,7 @@ def read(folder: RunFolder) -> Results:
     record = run_record.read(folder)
     losses = dict(zip(record.steps, record.smoothed(), strict=True))
     checkpoints = []
-    for step in record.checkpoints:
+    for step in (s for s in record.checkpoints if s > 0):
         before = [loss for at, loss in sorted(record.validations) if at <= step and loss == loss]
         loss = losses.get(step)
         file = folder.checkpoint(step) / "lora.safetensors"
@@ -73,4 +77,20 @@ def read(folder: RunFolder) -> Results:
     pictures = {(p, s): path for p, by_step in record.previews.items() for s, path in by_step.items() if path.is_file()}
     prompts = {i: preview.prompt for i, preview in enumerate(settings.previews)}
     prompts |= {p: prompts.get(p, "") for p in sorted(record.previews)}
-    return Results(folder, settings, tuple(checkpoints), prompts, pictures)
+    return Results(folder, settings, tuple(checkpoints), prompts, pictures, _tags(folder, record.checkpoints))
+
+
+def _tags(folder: RunFolder, steps: list[int]) -> str:
+    try:
+        return lora_file.read_header(folder.checkpoint(steps[-1]) / "lora.safetensors").metadata.get("modelspec.tags", "")
+    except (ModelError, IndexError):
+        return ""  # only a first proposal; exporting a damaged file says so
+
+
+def with_checkpoints(runs: Path) -> list[RunFolder]:
+    """The runs in a runs folder that have something to export, the newest first."""
+    try:
+        folders = [RunFolder(p) for p in runs.iterdir() if (p / "run.toml").is_file()]
+    except OSError:  # there is none yet
+        return []
+    return sorted((f for f in folders if f.checkpoints()), key=lambda f: f.events_path.stat().st_mtime if f.events_path.is_file() else 0, reverse=True)

@@ -18,7 +18,7 @@ FOLDER = Path("/Bilder/Zörblin 絵 🦊")
 
 # Another value than the default for every field, all at once; noise_offset and multires_iterations exclude each other.
 OTHER: dict[str, Any] = {
-    "base": "/Modelle/süß", "precision": "bf16", "prediction": "v_prediction", "clip_skip": 2, "max_tokens": 225,
+    "base": "/Modelle/süß", "vae": FOLDER / "vae.safetensors", "precision": "bf16", "prediction": "v_prediction", "clip_skip": 2, "max_tokens": 225,
     "device": "cuda:1", "gradient_checkpointing": True, "data": FOLDER, "resolution": 768, "buckets": False,
     "bucket_step": 32, "bucket_min": 320, "bucket_max": 1536, "upscale": False, "repeats": 3, "flip": True,
     "background": "rebeccapurple", "regularization": FOLDER / "class", "prior_weight": 0.5,

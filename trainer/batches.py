@@ -75,6 +75,11 @@ class Batches:
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     @property
+    def views_per_epoch(self) -> int:
+        """Pictures seen in an epoch, repeats and regularisation pictures counted."""
+        return len(self._views)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch, the last one perhaps reaching into the next."""
         return -(-self.per_epoch // self._settings.accumulation)

@@ -21,7 +21,6 @@ import torch
 from trainer import pixels
 from trainer.errors import DataError, RunError, os_message
 from trainer.families.backbone import Backbone, Conditioning
-from trainer.lora_file import read_header
 from trainer.run_folder import write_atomically
 
 if TYPE_CHECKING:
@@ -95,10 +94,9 @@ class Cache:
         folder = settings.cache_folder or user_cache_folder()
         self._store: Store = DiskStore(folder) if settings.cache == "disk" else MemoryStore()
         self._hashes = ContentHashes(folder / "content_hashes.json" if settings.cache == "disk" else None)
-        self._vae = _fingerprint(backbone.base, ["vae"])
-        self._text = _fingerprint(
-            backbone.base,
-            [p for part in backbone.family.text_parts for p in (part, part.replace("text_encoder", "tokenizer"))],
+        self._vae = backbone.fingerprint(["vae"])
+        self._text = backbone.fingerprint(
+            [p for part in backbone.family.text_parts for p in (part, part.replace("text_encoder", "tokenizer"))]
         )
 
     def fill_pictures(
@@ -230,22 +228,6 @@ def user_cache_folder() -> Path:
     else:
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return root / "lora-atelier"
-
-
-def _fingerprint(base: Path, parts: list[str]) -> str:
-    """Tells models apart without reading gigabytes: configurations whole; of weights the header and 16 samples of 64 KB."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        for path in sorted(p for p in (base / part).iterdir() if p.is_file()):
-            digest.update(f"{part}/{path.name}/{path.stat().st_size}".encode())
-            if path.suffix == ".safetensors":
-                digest.update(repr(sorted(read_header(path).shapes.items())).encode())
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                for i in range(16 if size > 1 << 20 else 1):
-                    file.seek(size * i // 16)
-                    digest.update(file.read(1 << 16 if size > 1 << 20 else -1))
-    return digest.hexdigest()
 
 
 def _hash(*parts: object) -> str:

@@ -79,11 +79,14 @@ class LineControl:
 
     def _read_file(self) -> None:
         """Takes the whole lines that were added to the file since."""
-        if not self._detached or self._file is None or not self._file.exists():
+        if not self._detached or self._file is None:
             return
-        with self._file.open("rb") as file:
-            file.seek(self._read_to)
-            whole, newline, _ = file.read().rpartition(b"\n")
+        try:
+            with self._file.open("rb") as file:
+                file.seek(self._read_to)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except OSError:  # not there yet, or being written; the next look finds it
+            return
         self._read_to += len(whole) + len(newline)
         for line in whole.decode("utf-8", "replace").splitlines():
             if line.strip():

@@ -6,7 +6,6 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 from trainer import captions, pixels
@@ -54,42 +53,48 @@ def scan(
     """All pictures below `folder`, sorted by path, so that the order is the same on every machine; then those of `more`.
 
     A sub-folder named `5_anything` multiplies the repeats of what lies in it by 5. more: further folders or single files;
-    with them, `folder` may be empty (`Path()`). left_out: relative paths of pictures that are not trained. what: names the
-    folder's role in messages.
+    with them, `folder` may be empty (`Path()`). A file that is found twice counts once. left_out: relative paths of pictures
+    that are not trained. what: names the folder's role in messages.
 
     Raises:
-        DataError: a folder is missing or cannot be read, or there is no usable picture.
+        DataError: a folder or single file is missing, or there is no usable picture.
     """
     roots = [folder, *more] if folder != Path() or not more else [*more]
-    pictures: dict[Path, Picture] = {}
+    pictures: list[Picture] = []
     problems: list[str] = []
+    seen: set[str] = set()
     for root in roots:
-        if root in more and root.is_file():
-            found, base = [root], root.parent
-        else:
-            _check_folder(root, what)
-            found, base = _files(root, problems), root
-        for path in found:
-            picture = _picture(path, base, repeats, problems)
+        is_single = root in more and root.is_file()
+        if not is_single:
+            _check_root(root, what, is_folder=root not in more)
+        base = root.parent if is_single else root
+        for path in [root] if is_single else _files(root, problems):
+            if (absolute := os.path.abspath(path)) in seen:
+                continue
+            seen.add(absolute)
+            picture = _picture(path, base, repeats, problems, is_wanted=is_single)
             if picture is not None:
-                pictures.setdefault(path.absolute(), picture)
-    chosen = tuple(p for p in pictures.values() if p.relative not in left_out)
+                pictures.append(picture)
+    chosen = tuple(p for p in pictures if p.relative not in left_out)
     if not chosen:
-        bad = f" All {len(problems)} pictures in it are unusable, e.g. {problems[0]}" if problems else ""
-        bad = " All its pictures are left out; take some in again." if pictures else bad
-        raise DataError(f"{what} folder {roots[0]} holds no usable picture ({', '.join(pixels.supported_suffixes())}).{bad}")
+        raise DataError(_nothing_to_train(roots, what, problems, all_left_out=bool(pictures)))
     without = sum(not p.caption for p in chosen)
     if 0 < without < len(chosen):
         problems.append(f"{without} of {len(chosen)} pictures {'has' if without == 1 else 'have'} no caption.")
-    return DataSet(chosen, tuple(problems), tuple(p for p in pictures.values() if p.relative in left_out))
+    return DataSet(chosen, tuple(problems), tuple(p for p in pictures if p.relative in left_out))
 
 
-def _picture(path: Path, root: Path, repeats: int, problems: list[str]) -> Picture | None:
-    """The picture in a file, or None when it is something else or cannot be read (`problems` then says why)."""
+def _picture(path: Path, root: Path, repeats: int, problems: list[str], *, is_wanted: bool) -> Picture | None:
+    """The picture in a file, or None when it is something else or cannot be read (`problems` then says why).
+
+    is_wanted: the user named this very file, so that it is not passed over in silence.
+    """
     suffix, shown = path.suffix.lower(), _shown(path, root)
     if suffix not in pixels.supported_suffixes():
         if suffix in pixels.SUFFIXES:
             problems.append(f"{shown} is left out: this machine's Pillow cannot read {suffix} files.")
+        elif is_wanted:
+            problems.append(f"{shown} is left out: it is no picture ({', '.join(pixels.supported_suffixes())}).")
         return None
     try:
         width, height = pixels.header_size(path)
@@ -117,15 +122,33 @@ def require_captions(data: DataSet, folder: Path, trigger: str) -> None:
         DataError: all captions are empty or missing and there is no trigger word either.
     """
     if not trigger and not any(p.caption for p in data.pictures):
+        is_all = folder != Path() and all(p.path.is_relative_to(folder) for p in data.pictures)
+        nobody = f"No picture in {folder}" if is_all else f"None of the {len(data.pictures)} pictures"
         raise DataError(
-            f"No picture in {folder} has a caption, and there is no trigger word. Write captions into .txt files beside the "
-            "pictures, or give a trigger word."
+            f"{nobody} has a caption, and there is no trigger word. Write captions into .txt files beside the pictures, "
+            "or give a trigger word."
         )
 
 
-def _check_folder(folder: Path, what: str) -> None:
+def _nothing_to_train(roots: Sequence[Path], what: str, problems: list[str], *, all_left_out: bool) -> str:
+    """Why no picture can be trained."""
+    kinds = ", ".join(pixels.supported_suffixes())
+    if len(roots) == 1 and roots[0].is_dir():
+        start, its = f"{what} folder {roots[0]} holds no usable picture ({kinds}).", "its"
+    else:
+        start, its = f"{what}: there is no usable picture ({kinds}) in {', '.join(map(str, roots))}.", "the"
+    if all_left_out:
+        return f"{start} All {its} pictures are left out; take some in again."
+    if not problems:
+        return start
+    return f"{start} All {len(problems)} pictures in it are unusable, e.g. {problems[0]}"
+
+
+def _check_root(folder: Path, what: str, *, is_folder: bool) -> None:
     if not str(folder) or folder == Path():
         raise DataError(f"{what}: no folder was given. Choose the folder that holds the pictures.")
+    if not folder.exists() and not is_folder:
+        raise DataError(f"{what}: there is no folder or picture {folder}. Check the path, or take it out of more pictures.")
     if not folder.exists():
         raise DataError(f"{what} folder {folder} does not exist. Check the path.")
     if not folder.is_dir():

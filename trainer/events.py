@@ -10,7 +10,10 @@ import dataclasses
 import functools
 import json
 import re
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 PROTOCOL = 1
 
@@ -215,8 +218,9 @@ def type_name(kind: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
-@functools.cache  # the hints are text and get evaluated, which costs more than all the rest of decoding
-def _hints(kind: type) -> dict[str, Any]:
+@functools.cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    """The types of a message's fields; they are texts that must be evaluated, which costs more than the rest of decoding."""
     return get_type_hints(kind)
 
 

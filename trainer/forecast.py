@@ -8,6 +8,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainer import families, preflight
 from trainer.batches import Batches, entries_of
 from trainer.errors import AtelierError
 from trainer.run_folder import RunFolder
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 TAIL_BYTES = 64_000  # the last few hundred steps
 START_SECONDS = 8.0  # loading the worker's libraries
+LATEST = 5  # so many of the runs that are alike count
+FULL_WIDTH = 320  # channels of the first block of every SD model of full size
+
+# What a preview costs, in seconds of one trained picture of its size: a trained picture is about one pass forward and two
+# back, a sampling step one pass forward (two with guidance), and the autoencoder draws the picture at the end.
+PASS_COST = 0.35
+DECODE_COST = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,51 +42,72 @@ class Length:
 
 @dataclass(frozen=True)
 class PastRun:
-    """An earlier run on this machine. seconds_per_step: median of its last steps."""
+    """An earlier run on this machine. seconds_per_step: median of its last steps; kind: see `kind_of`."""
 
     settings: TrainingSettings
     seconds_per_step: float
+    kind: str
 
 
 def length(settings: TrainingSettings, data: DataSet, prior: DataSet | None = None) -> Length:
     """The run's length. prior: the regularisation pictures."""
-    regularization = entries_of(prior, settings, trigger=False) if prior is not None else []
-    batches = Batches(entries_of(data, settings), regularization, settings)
-    views = batches.total_steps * settings.batch_size * settings.accumulation
+    plain = settings.model_copy(update={"caption_variants": 1})  # the texts do not matter, and are slow for thousands
+    regularization = entries_of(prior, plain, trigger=False) if prior is not None else []
+    batches = Batches(entries_of(data, plain), regularization, settings)
+    views = round(batches.total_steps * settings.accumulation * batches.views_per_epoch / batches.per_epoch)
     return Length(batches.total_steps, batches.steps_per_epoch, views)
 
 
 def seconds(settings: TrainingSettings, total_steps: int, history: Sequence[PastRun]) -> float | None:
-    """Expected time of a run, from earlier ones with the same base model; None when there is none.
+    """Expected time of a run, from earlier ones of the same family and size; None when there is none.
 
-    A step's time is taken to grow with the pixels of its pictures; the median over the runs is taken.
+    A step's time is taken to grow with the pixels of its pictures, and the median over the runs is taken: of those on the
+    same device with the same precision, if there are any. history: the latest run first.
     """
-    work = _work(settings)
-    same = [r.seconds_per_step / _work(r.settings) for r in history if r.settings.base == settings.base]
-    return START_SECONDS + statistics.median(same) * work * total_steps if same else None
+    kind = kind_of(settings.base)
+    alike = [run for run in history if run.kind == kind]
+    alike = [run for run in alike if _manner(run.settings) == _manner(settings)] or alike
+    if not alike:
+        return None
+    per_pixel = statistics.median(run.seconds_per_step / _work(run.settings) for run in alike[:LATEST])
+    return START_SECONDS + per_pixel * (_work(settings) * total_steps + _preview_work(settings, total_steps))
 
 
 def history(runs_folder: Path, limit: int = 20) -> list[PastRun]:
-    """The latest runs of a folder that have done steps; reads only the ends of their events."""
-    if not runs_folder.is_dir():
+    """The latest runs of a folder that have done steps, the latest first; reads only the ends of their events."""
+    try:
+        found = [path / "events.jsonl" for path in runs_folder.iterdir()]
+        dated = sorted(((p.stat().st_mtime_ns, p.parent) for p in found if p.is_file()), reverse=True)
+    except OSError:  # there are no runs yet, or one is being removed just now
         return []
-    found = [(p / "events.jsonl") for p in runs_folder.iterdir() if (p / "events.jsonl").is_file()]
-    dated = sorted(((p.stat().st_mtime_ns, p) for p in found), reverse=True)[:limit]
-    runs = [_past(path.parent, changed) for changed, path in dated]
-    return [run for run in runs if run is not None]
+    runs = (_past(folder, changed) for changed, folder in dated[: 2 * limit])  # some never came to a step
+    return [run for run in runs if run is not None][:limit]
+
+
+def kind_of(base: str) -> str:
+    """What makes models equally fast: family and width; for a model that is not there any more, its name."""
+    try:
+        path = preflight.base_path(base)
+        family = families.detect(path)
+        config = json.loads((path / "unet" / "config.json").read_text("utf-8")) if path.is_dir() else {}
+    except (AtelierError, OSError, ValueError):
+        return base
+    widths = config.get("block_out_channels") if isinstance(config, dict) else None
+    return f"{family.id} {widths[0] if isinstance(widths, list) and widths else FULL_WIDTH}"
 
 
 @functools.lru_cache(maxsize=64)
 def _past(folder: Path, changed_ns: int) -> PastRun | None:
     """A run of the history, or None when it did no step; cached until its events change."""
-    with (folder / "events.jsonl").open("rb") as file:
-        file.seek(max(0, (folder / "events.jsonl").stat().st_size - TAIL_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    times = [t for line in lines if (t := _seconds_of(line)) is not None]
     try:
-        return PastRun(RunFolder(folder).settings(), statistics.median(times)) if times else None
-    except AtelierError:
+        with (folder / "events.jsonl").open("rb") as file:
+            file.seek(max(0, (folder / "events.jsonl").stat().st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        times = [t for line in lines if (t := _seconds_of(line)) is not None]
+        settings = RunFolder(folder).settings() if times else None
+    except (AtelierError, OSError):
         return None
+    return None if settings is None else PastRun(settings, statistics.median(times), kind_of(settings.base))
 
 
 def _seconds_of(line: str) -> float | None:
@@ -90,5 +119,24 @@ def _seconds_of(line: str) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
+def _manner(settings: TrainingSettings) -> tuple[object, ...]:
+    """What changes the speed of a step besides its pictures."""
+    return settings.device, settings.precision, settings.gradient_checkpointing, settings.train_text_encoder
+
+
 def _work(settings: TrainingSettings) -> float:
+    """Pixels that are trained in a step."""
     return settings.resolution**2 * settings.batch_size * settings.accumulation
+
+
+def _preview_work(settings: TrainingSettings, total_steps: int) -> float:
+    """The previews of the whole run in trained pixels: at step 0, every so many steps, and at the end."""
+    every = settings.preview_every_steps
+    if not every:
+        return 0.0
+    times = 1 + -(-total_steps // every)
+    side = settings.resolution
+    return times * sum(
+        (p.width or side) * (p.height or side) * (p.steps * (2 if p.guidance > 1 else 1) * PASS_COST + DECODE_COST)
+        for p in settings.previews
+    )

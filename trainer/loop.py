@@ -165,10 +165,12 @@ class _Losses:
         """Reads the losses (a sync point), tells them, and stops a run whose loss is no longer a number."""
         if not self.waiting:
             return
+        asked_at = time.monotonic()
         values = torch.stack([loss for _, loss, _, _ in self.waiting]).tolist()
+        waited = (time.monotonic() - asked_at) / len(self.waiting)  # a GPU was still at work on these steps
         memory = devices.memory_gb(self.session.device)
         for (step, _, rates, seconds), value in zip(self.waiting, values, strict=True):
-            self.emit(StepDone(step, value, rates, seconds, memory))
+            self.emit(StepDone(step, value, rates, seconds + waited, memory))
             if value != value or value in (float("inf"), float("-inf")):
                 raise DivergedError(
                     f"The loss is no longer a finite number at step {step}: the run diverged. Resume from the last checkpoint with "

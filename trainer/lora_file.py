@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trainer.errors import ModelError, os_message
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-_DTYPE_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
+DTYPE_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Header:
-    """A file's header. shapes, dtypes by tensor name; data_start: offset of the data section in bytes."""
+    """A file's header. shapes, dtypes by tensor name; data_start: offset of the data section in bytes.
+
+    spans: where each tensor's bytes lie in the file, (first, one past the last).
+    """
 
     metadata: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     data_start: int
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_header(path: Path) -> Header:
@@ -67,7 +71,7 @@ def _parse(file: BinaryIO, size: int, path: Path) -> Header:
             shape, (start, stop) = entry["shape"], entry["data_offsets"]
             if not isinstance(shape, list) or any(type(n) is not int for n in (*shape, start, stop)):
                 raise TypeError
-            if stop - start != math.prod(shape) * _DTYPE_BYTES[entry["dtype"]] or min(start, *shape, 0) < 0:
+            if stop - start != math.prod(shape) * DTYPE_BYTES[entry["dtype"]] or min(start, *shape, 0) < 0:
                 raise ModelError(f"{path.name} is damaged: the size of {name} does not fit its shape.")
             shapes[name] = tuple(shape)
             spans.append((start, stop, name))
@@ -81,7 +85,9 @@ def _parse(file: BinaryIO, size: int, path: Path) -> Header:
     if 8 + length + end > size:
         raise ModelError(f"{path.name} is cut off: {8 + length + end - size:,} bytes are missing. Copy it again.")
     strings = {str(k): v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {}
-    return Header(strings, shapes, {name: entry["dtype"] for name, entry in entries.items()}, 8 + length)
+    data = 8 + length
+    dtypes = {name: entry["dtype"] for name, entry in entries.items()}
+    return Header(strings, shapes, dtypes, data, {name: (data + a, data + b) for a, b, name in spans})
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from trainer import __version__, buckets
 from trainer.run_folder import safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from trainer.batches import Entry
     from trainer.families import Family
@@ -123,7 +123,7 @@ def _model_spec(s: TrainingSettings, f: Facts, finished: float) -> dict[str, str
         "sai_model_spec": "1.0.1", "architecture": f.family.architecture_v if f.v_prediction else f.family.architecture,
         "implementation": f.family.implementation, "title": s.title, "resolution": f"{s.resolution}x{s.resolution}",
         "date": date.isoformat(), "author": s.author, "description": s.description, "license": s.license,
-        "trigger_phrase": s.trigger, "tags": ", ".join(tag for tag, _ in _all_tags(s, f).most_common(10)),
+        "trigger_phrase": s.trigger, "tags": ", ".join(tag for tag, _ in _all_tags(f.entries).most_common(10)),
         "prediction_type": "v" if f.v_prediction else "epsilon",
         "timestep_range": f"{s.timestep_min},{s.timestep_max}" if (s.timestep_min, s.timestep_max) != (0, 1000) else "",
         "encoder_layer": str(s.clip_skip), "implementation_version": f"LoRA Atelier {__version__}",
@@ -155,24 +155,35 @@ def _bucket_info(f: Facts) -> dict[str, object]:
 
 
 def _folders(folder: Path, entries: tuple[Entry, ...]) -> dict[str, dict[str, int]]:
-    """Pictures by repeats under the folder's name, as kohya's `dataset_dirs`."""
-    by_repeats = Counter(e.picture.repeats for e in entries)
+    """Pictures by repeats under their folder's name, as kohya's `dataset_dirs`. folder: of pictures that do not say theirs."""
+    counts = Counter((_folder_name(e, folder), e.picture.repeats) for e in entries)
+    kinds = Counter(name for name, _ in counts)
     return {
-        folder.name if len(by_repeats) == 1 else f"{n}_{folder.name}": {"n_repeats": n, "img_count": c}
-        for n, c in sorted(by_repeats.items())
+        name if kinds[name] == 1 else f"{n}_{name}": {"n_repeats": n, "img_count": c}
+        for (name, n), c in sorted(counts.items())
     }
 
 
-def _all_tags(s: TrainingSettings, f: Facts) -> Counter[str]:
+def _folder_name(entry: Entry, folder: Path) -> str:
+    """The name of the folder that was given and holds the picture; never its path, which is the user's own business."""
+    relative = entry.picture.relative
+    root = entry.picture.path.parents[relative.count("/")] if relative else folder
+    return root.name or "data"
+
+
+def _all_tags(entries: Iterable[Entry]) -> Counter[str]:
     tags: Counter[str] = Counter()
-    for entry in f.entries:
+    for entry in entries:
         words = entry.texts[0].split(",") if entry.texts else []
         tags.update(t.strip() for t in words if t.strip())
     return tags
 
 
 def _tag_frequency(s: TrainingSettings, f: Facts) -> dict[str, dict[str, int]]:
-    return {s.data.name or "data": dict(_all_tags(s, f).most_common(500))}
+    by_folder: dict[str, list[Entry]] = {}
+    for entry in f.entries:
+        by_folder.setdefault(_folder_name(entry, s.data), []).append(entry)
+    return {name: dict(_all_tags(entries).most_common(500)) for name, entries in by_folder.items()}
 
 
 def _plain(value: object) -> str:

@@ -17,7 +17,7 @@ def check(settings: TrainingSettings) -> None:
     Raises:
         AtelierError: the pictures, the base model, the LoRA to start from or the runs folder cannot be used.
     """
-    families.detect(base_path(settings.base))
+    families.check(base_path(settings.base), settings.vae)
     dataset.require_captions(dataset.scan_training(settings), settings.data, settings.trigger)
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
@@ -28,13 +28,13 @@ def check(settings: TrainingSettings) -> None:
 
 
 def base_path(base: str) -> Path:
-    """The folder of a base model; "demo" is the one that ships with the app.
+    """The folder or file of a base model; "demo" is the one that ships with the app.
 
     Raises:
         ConfigError: nothing was given.
     """
     if not base:
-        raise ConfigError("base", 'No base model was given. Give a diffusers folder, or "demo".')
+        raise ConfigError("base", 'No base model was given. Give a single file (.safetensors, .ckpt), a diffusers folder, or "demo".')
     return resources.path("demo", "model") if base == DEMO else Path(base).expanduser()
 
 

@@ -104,13 +104,11 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Whether a worker is at work in this folder now."""
-        if not (self.path / ".lock").exists():
-            return False
         try:
-            with self.locked(patience_s=0):
-                return False
-        except RunError:
-            return True
+            with (self.path / ".lock").open("r+b") as lock:
+                return not self._take(lock)
+        except (OSError, RunError):  # nobody was here yet, or nobody can be: a worker needs the lock too
+            return False
 
     @contextlib.contextmanager
     def locked(self, patience_s: float = 1.0) -> Iterator[None]:

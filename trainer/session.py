@@ -91,7 +91,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
         emit(Warned(note))
     device = devices.choose(settings.device)
     dtype = devices.dtype_of(settings.precision, device)
-    backbone = families.load(preflight.base_path(settings.base))
+    backbone = families.load(preflight.base_path(settings.base), settings.vae)
     emit(Phase("Reading pictures"))
     pictures = _read_pictures(settings, emit)
     torch.manual_seed(settings.seed)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.pixels import SUFFIXES
+
 VERSION = 1  # of the file format; settings_file.MIGRATIONS has one function per step
 
 DEMO = "demo"  # the base model that ships with the app, a word where others are paths
@@ -66,9 +68,10 @@ class TrainingSettings(BaseModel):
     # fmt: off
 
     # Base model
-    base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a diffusers folder, or demo for the tiny one that ships with the app.", advanced=False)
+    base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a single file (.safetensors, .ckpt), a diffusers folder, or demo for the tiny one that ships with the app.", advanced=False)
+    vae: Path | None = setting(None, "VAE", "Base model", "Another VAE, a file or folder; empty uses the model's own.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "Precision", "Base model", "Number format of the frozen base model; adapters are always fp32. auto takes bf16 where the device is good at it.")
-    prediction: Literal["auto", "epsilon", "v_prediction"] = setting("auto", "Prediction type", "Base model", "What the base model predicts; auto reads it from the model's own scheduler.")
+    prediction: Literal["auto", "epsilon", "v_prediction"] = setting("auto", "Prediction type", "Base model", "What the base model predicts; auto reads it from the model's own scheduler or file.")
     clip_skip: int = setting(1, "Clip skip", "Base model", "1 uses the last layer of the text encoder, 2 the one before (most anime models). SDXL ignores it.", ge=1, le=12)
     max_tokens: Literal[75, 150, 225] = setting(75, "Prompt length", "Base model", "Longer captions are cut in chunks of 75 tokens.", unit="tokens")
     device: str = setting("auto", "Device", "Base model", "auto, cpu, cuda, cuda:1 or mps.")
@@ -166,6 +169,16 @@ class TrainingSettings(BaseModel):
     def _dot_is_a_folder(cls, value: object) -> object:
         return Path.cwd() if value == "." else value
 
+    @field_validator("more_data", mode="before")
+    @classmethod
+    def _dots_are_folders(cls, value: object) -> object:
+        return [Path.cwd() if v == "." else v for v in value] if isinstance(value, (list, tuple)) else value
+
+    @field_validator("more_data")
+    @classmethod
+    def _once_each(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(p for p in value if p != Path()))
+
     @field_validator("background")
     @classmethod
     def _is_a_colour(cls, value: str) -> str:
@@ -193,7 +206,12 @@ class TrainingSettings(BaseModel):
     @property
     def title(self) -> str:
         """The LoRA's name: given, or the trigger word, or the picture folder's name."""
-        return self.name or self.trigger or self.data.name or "lora"
+        return self.name or self.trigger or self.data.name or self._name_of_more or "lora"
+
+    @property
+    def _name_of_more(self) -> str:
+        first = self.more_data[0] if self.more_data else Path()
+        return first.parent.name if first.suffix.lower() in SUFFIXES else first.name
 
 
 def rule_violations(s: TrainingSettings) -> list[tuple[str, str]]:

@@ -55,7 +55,7 @@ def read_dict(path: Path) -> dict[str, Any]:
         )
     for step in range(version, VERSION):
         values = MIGRATIONS[step](values)
-    for name in ("data", "regularization", "validation", "start_from", "cache_folder", "runs_folder"):
+    for name in ("data", "regularization", "validation", "start_from", "vae", "cache_folder", "runs_folder"):
         if isinstance(values.get(name), str) and values[name]:
             values[name] = str(path.parent / Path(values[name]).expanduser())
     if isinstance(more := values.get("more_data"), list):

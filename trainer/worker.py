@@ -26,11 +26,21 @@ def main(path: Path) -> int:
         return _fail(out, f"There is no run folder {folder.path}. Start a run with: lora-atelier train")
     try:
         with folder.locked(), folder.events_path.open("a", encoding="utf-8") as events:
+            _end_cut_line(folder.events_path, events)
             return _run(folder, _Teller(out, events))
     except RunError as error:
         return _fail(out, str(error))
     except OSError as error:
         return _fail(out, os_message(f"The run folder {folder.path} cannot be written", error))
+
+
+def _end_cut_line(path: Path, events: TextIO) -> None:
+    """A worker that was killed while it wrote may have left half a line, which must not swallow the next one."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if size and file.read() != b"\n":
+            events.write("\n")
 
 
 class _Teller:

@@ -22,6 +22,8 @@ from app.widgets.tag_list import TagList
 from app.widgets.thumbnail_grid import ThumbnailGrid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PySide6.QtGui import QShowEvent
 
     from app.pictures import Pictures
@@ -205,10 +207,9 @@ class DatasetPage(QWidget):
     def _all(self) -> range:
         return range(len(self._pictures.items))
 
-    def _save_then(self, act: object) -> None:
+    def _save_then(self, act: Callable[[], None]) -> None:
         """The caption that is being written comes first, so that nothing is lost or done to the old text."""
         self.editor.save()
-        assert callable(act)
         act()
 
     def _on_find(self) -> None:
@@ -243,7 +244,7 @@ class DatasetPage(QWidget):
 
     def _on_activated(self, _index: int) -> None:
         if self._is_single:
-            self.editor.text.setFocus(Qt.FocusReason.OtherFocusReason)
+            self.editor.begin_writing()
 
     # ---- what there is
 

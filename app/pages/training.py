@@ -12,6 +12,7 @@ from app import theme
 from app.texts import tr
 from app.widgets.log_drawer import LogDrawer
 from app.widgets.loss_plot import LossPlot
+from app.widgets.named import named
 from app.widgets.preview_timeline import PreviewTimeline
 from app.widgets.run_cards import EndCard, Hints
 from app.widgets.run_header import RunHeader
@@ -136,7 +137,7 @@ class TrainingPage(QWidget):
         column.setSpacing(0)
         column.addWidget(_card(self.plot), 1)
         column.addWidget(self.queue_box)
-        body = QSplitter(Qt.Orientation.Horizontal, objectName="training_body", childrenCollapsible=False)
+        body = named(QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False), "training_body")
         body.setHandleWidth(theme.space(1.5))
         body.addWidget(_card(self.timeline))
         body.addWidget(right)
@@ -147,7 +148,7 @@ class TrainingPage(QWidget):
 
     def _make_empty(self) -> QWidget:
         self._signs: list[tuple[QLabel, str]] = []
-        empty = QWidget(objectName="training_empty")
+        empty = named(QWidget(), "training_empty")
         column = QVBoxLayout(empty)
         column.setContentsMargins(theme.space(4), theme.space(4), theme.space(4), theme.space(4))
         column.setSpacing(theme.space(1.5))
@@ -163,8 +164,16 @@ class TrainingPage(QWidget):
         cards.setSpacing(theme.space(2))
         cards.addStretch(1)
         for sign, heading, words in (
-            ("picture", tr("Previews"), tr("The same prompts drawn again and again, so that you see your subject appear.")),
-            ("training", tr("Progress"), tr("How far it is, how long it still takes, and a curve of how well it learns.")),
+            (
+                "picture",
+                tr("Previews"),
+                tr("The same prompts drawn again and again, so that you see your subject appear."),
+            ),
+            (
+                "training",
+                tr("Progress"),
+                tr("How far it is, how long it still takes, and a curve of how well it learns."),
+            ),
             ("pause", tr("Control"), tr("Pause, save or stop at any time; what was learned is kept.")),
         ):
             cards.addWidget(self._make_promise(sign, heading, words))

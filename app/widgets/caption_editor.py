@@ -118,6 +118,11 @@ class CaptionEditor(QWidget):
         self._set_text("" if item is None else item.caption)
         self._refresh_facts()
 
+    def begin_writing(self) -> None:
+        """Puts the cursor at the end of the caption."""
+        self.text.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.text.moveCursor(QTextCursor.MoveOperation.End)
+
     def _item(self) -> Item | None:
         return self._pictures.items[self.index] if self.index >= 0 else None
 

@@ -33,6 +33,9 @@ class Column:
 class CheckpointGrid(QAbstractScrollArea):
     """Pictures by prompt and step. Left and right choose a step, Enter enlarges.
 
+    Attributes:
+        loader: decodes the pictures.
+
     Signals:
         stepChosen(int): another checkpoint was chosen.
         enlargeWanted(int, int): prompt number and step of a picture to look at.
@@ -54,8 +57,8 @@ class CheckpointGrid(QAbstractScrollArea):
         self._pictures: dict[tuple[int, int], Path] = {}
         self._chosen = BASE
         self._hovered: tuple[int, int] | None = None
-        self._loader = PictureLoader(self)
-        self._loader.loaded.connect(self._on_loaded)
+        self.loader = PictureLoader(self)
+        self.loader.loaded.connect(self._on_loaded)
 
     # ---- content
 
@@ -65,8 +68,8 @@ class CheckpointGrid(QAbstractScrollArea):
         self._columns = list(columns)
         self._pictures = dict(pictures)
         for path in self._pictures.values():
-            if self._loader.is_broken(path):
-                self._loader.forget(path)
+            if self.loader.is_broken(path):
+                self.loader.forget(path)
         steps = self.steps()
         self._chosen = self._chosen if self._chosen in steps else steps[-1] if steps else BASE
         self._hovered = None
@@ -300,9 +303,9 @@ class CheckpointGrid(QAbstractScrollArea):
         if not rect.intersects(QRectF(self.viewport().rect())):
             return
         path = self._pictures.get((prompt, step))
-        pixmap = self._loader.get(path, round(self._side() * self.devicePixelRatioF())) if path else None
+        pixmap = self.loader.get(path, round(self._side() * self.devicePixelRatioF())) if path else None
         if pixmap is None or pixmap.isNull():
-            text = tr("not drawn") if path is None else tr("cannot be read") if self._loader.is_broken(path) else ""
+            text = tr("not drawn") if path is None else tr("cannot be read") if self.loader.is_broken(path) else ""
             painter.setPen(QPen(theme.colour("border"), 1, Qt.PenStyle.DashLine if path is None else Qt.PenStyle.SolidLine))
             painter.setBrush(theme.colour("window"))
             painter.drawRoundedRect(rect.adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QPushButton, QVBo
 from app import theme
 from app.texts import tr
 from app.widgets.compare_view import CompareView
+from app.widgets.named import named
 from app.widgets.previews import Previews, step_name
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class CompareDialog(QDialog):
         foot.setSpacing(theme.space(1))
         foot.addWidget(self._left)
         foot.addStretch(1)
-        swap = QPushButton(theme.icon("compare"), tr("Swap"), objectName="compare_swap", autoDefault=False)
+        swap = named(QPushButton(theme.icon("compare"), tr("Swap"), autoDefault=False), "compare_swap")
         swap.setToolTip(tr("Let the two change places"))
         swap.clicked.connect(self._on_swap)
         foot.addWidget(swap)
@@ -89,14 +90,14 @@ class _Side(QWidget):
     def __init__(self, name: str, where: str, previews: Previews, parent: QWidget) -> None:
         super().__init__(parent)
         self._steps = previews.steps()
-        self.row = QComboBox(objectName=f"compare_{name}_prompt")
+        self.row = named(QComboBox(), f"compare_{name}_prompt")
         self.row.setAccessibleName(tr("Prompt {where}", where=where))
         self.row.setToolTip(self.row.accessibleName())
         self.row.addItems([previews.prompt(row) for row in range(previews.rows)])
         self.row.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.row.setMinimumContentsLength(14)
         self.row.setVisible(previews.rows > 1)
-        self.step = QComboBox(objectName=f"compare_{name}_step")
+        self.step = named(QComboBox(), f"compare_{name}_step")
         self.step.setAccessibleName(tr("Step {where}", where=where))
         self.step.setToolTip(self.step.accessibleName())
         self.step.addItems([step_name(step) for step in self._steps])

@@ -49,7 +49,9 @@ class CompareView(QWidget):
     def set_pictures(self, left: QPixmap, right: QPixmap, left_label: str, right_label: str) -> None:
         """Shows two pictures; a null pixmap stands for one that is not there (yet)."""
         self._left, self._right, self._labels = left, right, (left_label, right_label)
-        self.setAccessibleDescription(tr("{left} at the left, {right} at the right", left=left_label, right=right_label))
+        self.setAccessibleDescription(
+            tr("{left} at the left, {right} at the right", left=left_label, right=right_label)
+        )
         self.update()
 
     def sizeHint(self) -> QSize:

@@ -7,11 +7,31 @@ import os
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QKeyCombination, QObject, QSize, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication, QKeyEvent, QKeySequence, QShortcut, QTextCursor, QTextDocument
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QDesktopServices,
+    QFontDatabase,
+    QGuiApplication,
+    QKeyEvent,
+    QKeySequence,
+    QShortcut,
+    QTextCursor,
+    QTextDocument,
+)
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,14 +64,19 @@ class LogDrawer(QFrame):
         column.setContentsMargins(theme.space(1), theme.space(0.5), theme.space(1), theme.space(0.5))
         column.setSpacing(theme.space(0.5))
         column.addLayout(self._make_bar())
-        self._text = QPlainTextEdit(readOnly=True, objectName="log_text")
+        self._text = named(QPlainTextEdit(readOnly=True), "log_text")
         self._text.setAccessibleName(tr("The run's log"))
         self._text.setMaximumBlockCount(MAX_LINES)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self._text.setFixedHeight(theme.space(18))
         column.addWidget(self._text)
-        QShortcut(QKeySequence.StandardKey.Find, self, self._search.setFocus, context=Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        QShortcut(
+            QKeySequence.StandardKey.Find,
+            self,
+            self._search.setFocus,
+            context=Qt.ShortcutContext.WidgetWithChildrenShortcut,
+        )
         self._renew_icons()
         self._show_open(False)
 
@@ -149,12 +174,12 @@ class LogDrawer(QFrame):
     # ---- inside
 
     def _make_bar(self) -> QHBoxLayout:
-        self._head = QToolButton(objectName="log_head", checkable=True, text=tr("Log"))
+        self._head = named(QToolButton(checkable=True, text=tr("Log")), "log_head")
         self._head.setToolTip(tr("What the training program writes down: for when something goes wrong"))
         self._head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._head.toggled.connect(self._on_toggled)
-        self._hint = theme.role(QLabel(objectName="log_hint"), "muted")
-        self._search = QLineEdit(objectName="log_search", placeholderText=tr("Search the log"), clearButtonEnabled=True)
+        self._hint = theme.role(named(QLabel(), "log_hint"), "muted")
+        self._search = named(QLineEdit(placeholderText=tr("Search the log"), clearButtonEnabled=True), "log_search")
         self._search.setAccessibleName(tr("Search the log"))
         self._search.setMaximumWidth(theme.space(26))
         self._search.returnPressed.connect(self.search)
@@ -171,7 +196,7 @@ class LogDrawer(QFrame):
         return row
 
     def _tool(self, name: str, text: str, help_text: str, slot: object) -> QPushButton:
-        button = theme.role(QPushButton(text, objectName=name), "quiet")
+        button = theme.role(named(QPushButton(text), name), "quiet")
         button.setToolTip(help_text)
         button.clicked.connect(slot)
         return button
@@ -217,5 +242,9 @@ class LogDrawer(QFrame):
         self._hint.setText(tr("Copied"))
 
     def _on_open(self) -> None:
-        if self._path is None or not self._path.exists() or not QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._path))):
+        if (
+            self._path is None
+            or not self._path.exists()
+            or not QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._path)))
+        ):
             self._hint.setText(tr("The log cannot be opened; it is {path}", path=self._path or ""))

@@ -12,6 +12,7 @@ from app.texts import tr
 from app.widgets.loss_canvas import MOVE_MS, LossCanvas
 from app.widgets.loss_export import LossExport
 from app.widgets.loss_series import LossSeries
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from app.run_record import RunRecord
@@ -32,7 +33,7 @@ class LossPlot(QWidget):
         self._empty = theme.role(QLabel(tr("The first point appears after the first step"), wordWrap=True), "muted")
         self._empty.setObjectName("loss_empty")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._legend = theme.role(QLabel(objectName="loss_legend", wordWrap=True), "muted")
+        self._legend = theme.role(named(QLabel(wordWrap=True), "loss_legend"), "muted")
         self._legend.setMinimumHeight(2 * self._legend.fontMetrics().lineSpacing())
         self._layers = QStackedLayout()
         self._layers.addWidget(self._empty)
@@ -56,6 +57,11 @@ class LossPlot(QWidget):
         self.canvas.set_record(record)
         self.refresh()
 
+    @property
+    def point_count(self) -> int:
+        """How many steps have been drawn."""
+        return len(self.series)
+
     def refresh(self) -> None:
         """Draws soon what is new; may be called as often as events come in."""
         begun = self._record is not None and bool(self._record.steps)
@@ -76,13 +82,15 @@ class LossPlot(QWidget):
     # ---- inside
 
     def _make_head(self) -> QHBoxLayout:
-        self._smoothing = QSlider(Qt.Orientation.Horizontal, objectName="loss_smoothing", minimum=0, maximum=100, value=57)
+        self._smoothing = named(QSlider(Qt.Orientation.Horizontal, minimum=0, maximum=100, value=57), "loss_smoothing")
         self._smoothing.setAccessibleName(tr("Smoothing of the line"))
         self._smoothing.setToolTip(tr("How much the line is smoothed"))
         self._smoothing.setFixedWidth(theme.space(8))
         self._smoothing.setMinimumHeight(theme.space(2.75))
         self._smoothing.valueChanged.connect(self._on_smoothing)
-        self._log = self._tool("loss_log", tr("Log"), tr("Logarithmic scale: shows small losses better"), checkable=True)
+        self._log = self._tool(
+            "loss_log", tr("Log"), tr("Logarithmic scale: shows small losses better"), checkable=True
+        )
         self._log.toggled.connect(self.canvas.set_log)
         self._follow = self._tool("loss_follow", tr("Follow"), tr("Keep the newest step in view"), checkable=True)
         self._follow.setChecked(True)
@@ -104,7 +112,7 @@ class LossPlot(QWidget):
         return head
 
     def _tool(self, name: str, text: str, help_text: str, *, checkable: bool = False) -> QToolButton:
-        return QToolButton(objectName=name, text=text, toolTip=help_text, accessibleName=text or help_text, checkable=checkable)
+        return named(QToolButton(text=text, checkable=checkable), name, tip=help_text, spoken=text or help_text)
 
     def _paint_theme(self) -> None:
         self._reset.setIcon(theme.icon("zoom"))
@@ -119,7 +127,9 @@ class LossPlot(QWidget):
                 (c.loss, "●", tr("each step")), (c.loss, "━", tr("smoothed")), (c.good, "◆", tr("held-out pictures")),
                 (c.rate, "━", tr("learning rate")), (c.muted, "■", tr("checkpoint")), (c.text, "▲", tr("preview")),
             ]  # fmt: skip
-            self._legend.setText(" &nbsp; ".join(f'<span style="color:{k}">{sign}</span>&nbsp;{w.replace(" ", "&nbsp;")}' for k, sign, w in parts))
+            self._legend.setText(
+                " &nbsp; ".join(f'<span style="color:{k}">{sign}</span>&nbsp;{_unbroken(w)}' for k, sign, w in parts)
+            )
             return
         s = self.series
         figures = tr(
@@ -142,3 +152,8 @@ class LossPlot(QWidget):
 
     def _on_saved(self, sentence: str) -> None:
         self._legend.setText(sentence)
+
+
+def _unbroken(words: str) -> str:
+    """Words that stay on one line."""
+    return words.replace(" ", "\u00a0").replace("-", "\u2011")

@@ -35,12 +35,15 @@ class MemoryGauge(QWidget):
         self.update()
 
     def text(self) -> str:
-        """"3.2 GB, peak 3.9 GB", or what stands in its place before the first step."""
+        """As "3.2 GB, peak 3.9 GB", or what stands in its place before the first step."""
         if not self._peak_gb:
             return tr("Memory: not known yet")
         if self._total_gb:
             return tr(
-                "{now:.1f} of {total:.0f} GB, peak {peak:.1f} GB", now=self._now_gb, total=self._total_gb, peak=self._peak_gb
+                "{now:.1f} of {total:.0f} GB, peak {peak:.1f} GB",
+                now=self._now_gb,
+                total=self._total_gb,
+                peak=self._peak_gb,
             )
         return tr("{now:.1f} GB, peak {peak:.1f} GB", now=self._now_gb, peak=self._peak_gb)
 
@@ -56,7 +59,9 @@ class MemoryGauge(QWidget):
 
     def sizeHint(self) -> QSize:
         """Wide enough for the longest text."""
-        return QSize(round(QFontMetricsF(self.font()).horizontalAdvance("88.8 of 88 GB, peak 88.8 GB")), theme.space(3.6))
+        return QSize(
+            round(QFontMetricsF(self.font()).horizontalAdvance("88.8 of 88 GB, peak 88.8 GB")), theme.space(3.6)
+        )
 
     def changeEvent(self, event: QEvent) -> None:
         """Another theme or font."""

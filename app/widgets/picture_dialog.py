@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QToolBu
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 from app.widgets.previews import Previews, step_name
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class PictureDialog(QDialog):
         self._previews, self._loader, self._row, self._step = previews, loader, 0, 0
         loader.loaded.connect(self._on_loaded)
         self._picture = _Picture(self)
-        self._title = theme.role(QLabel(objectName="picture_title"), "heading")
-        self._prompt = QLabel(objectName="picture_prompt", wordWrap=True)
+        self._title = theme.role(named(QLabel(), "picture_title"), "heading")
+        self._prompt = named(QLabel(wordWrap=True), "picture_prompt")
         self._prompt.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._earlier = self._arrow("picture_earlier", tr("Earlier step (left arrow)"), -1, Qt.ArrowType.LeftArrow)
         self._later = self._arrow("picture_later", tr("Later step (right arrow)"), 1, Qt.ArrowType.RightArrow)
@@ -97,19 +98,19 @@ class PictureDialog(QDialog):
         foot = QHBoxLayout()
         foot.setSpacing(theme.space(1))
         foot.addWidget(self._title, 1)
-        self._copy = QPushButton(theme.icon("copy"), tr("Copy parameters"), objectName="picture_copy", autoDefault=False)
+        self._copy = named(QPushButton(theme.icon("copy"), tr("Copy parameters"), autoDefault=False), "picture_copy")
         self._copy.setToolTip(tr("Copy prompt, seed and settings, as other programs read them"))
         self._copy.clicked.connect(self._on_copy)
-        compare = QPushButton(theme.icon("compare"), tr("Compare"), objectName="picture_compare", autoDefault=False)
+        compare = named(QPushButton(theme.icon("compare"), tr("Compare"), autoDefault=False), "picture_compare")
         compare.clicked.connect(lambda: self.compareWanted.emit(self._row, self._step))
-        close = QPushButton(tr("Close"), objectName="picture_close", autoDefault=False)
+        close = named(QPushButton(tr("Close"), autoDefault=False), "picture_close")
         close.clicked.connect(self.close)
         for button in (self._copy, compare, close):
             foot.addWidget(button)
         return foot
 
     def _arrow(self, name: str, help_text: str, steps: int, arrow: Qt.ArrowType) -> QToolButton:
-        button = QToolButton(objectName=name, toolTip=help_text, accessibleName=help_text, arrowType=arrow)
+        button = named(QToolButton(arrowType=arrow), name, tip=help_text, spoken=help_text)
         button.clicked.connect(lambda: self.go(steps))
         return button
 

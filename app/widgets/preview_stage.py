@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetricsF, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPainterPath, QPaintEvent, QPen, QPixmap
+from PySide6.QtGui import (
+    QFontMetricsF,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+)
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from app import theme
@@ -150,7 +160,9 @@ class PreviewStage(QWidget):
             broken = found is not None and self._loader.is_broken(found[1])
             words = tr("This picture cannot be read") if broken else tr("Not drawn yet") if found is None else ""
             painter.setPen(theme.colour("muted"))
-            painter.drawText(square.adjusted(6, 6, -6, -6), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, words)
+            painter.drawText(
+                square.adjusted(6, 6, -6, -6), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, words
+            )
         if row == self._hovered or (self.hasFocus() and row == self._current):
             painter.setPen(QPen(theme.colour("accent"), 2.5))
             painter.setBrush(Qt.BrushStyle.NoBrush)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath, QPen
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+    QWidget,
+)
 
 from app import theme
 from app.texts import tr
@@ -106,7 +114,9 @@ class PreviewModel(QAbstractTableModel):
 class _Painter(QStyledItemDelegate):
     """A picture with round corners; a frame around the current one and the selected ones."""
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
         """One cell."""
         box = QRectF(option.rect).adjusted(3, 3, -3, -3)  # type: ignore[attr-defined]
         side = min(box.width(), box.height())
@@ -174,22 +184,22 @@ class PreviewTable(QTableView):
         self.clicked.connect(self._on_clicked)
         self.selectionModel().currentChanged.connect(self._on_current_changed)
         self._quiet = False
+        self._stay = True  # at the newest column, until the user scrolls back
+        bar = self.horizontalScrollBar()
+        bar.rangeChanged.connect(self._on_range_changed)
+        bar.valueChanged.connect(self._on_scrolled)
 
     def refresh(self, previews: Previews) -> None:
         """Shows what is there now."""
-        bar = self.horizontalScrollBar()
-        at_end = bar.value() >= bar.maximum() - 2
         self._quiet = True
         self.previews_model.refresh(previews)
         self._quiet = False
         self.updateGeometry()
-        if at_end and self.previews_model.columnCount():
-            self.updateGeometries()
-            bar.setValue(bar.maximum())
 
     def show_step(self, step: int) -> None:
         """Brings a step's column into view."""
-        self.scrollTo(self.previews_model.index(0, self.previews_model.column_of(step)))
+        row = max(0, self.rowAt(1))  # the rows stay where they are
+        self.scrollTo(self.previews_model.index(row, self.previews_model.column_of(step)))
 
     def chosen(self) -> list[tuple[int, int]]:
         """Prompt number and step of the selected pictures, in the order of steps."""
@@ -221,6 +231,13 @@ class PreviewTable(QTableView):
     def _on_clicked(self, index: QModelIndex) -> None:
         if len(self.selectedIndexes()) <= 1:  # Ctrl and Shift choose several, for a comparison
             self._enlarge(index)
+
+    def _on_range_changed(self, _low: int, high: int) -> None:
+        if self._stay:
+            self.horizontalScrollBar().setValue(high)
+
+    def _on_scrolled(self, value: int) -> None:
+        self._stay = value >= self.horizontalScrollBar().maximum() - 2
 
     def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
         if current.isValid() and not self._quiet and self.hasFocus():

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QSlider, QStackedLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSlider,
+    QStackedLayout,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import theme
 from app.texts import tr
 from app.widgets.compare_dialog import CompareDialog
+from app.widgets.named import named
 from app.widgets.picture_dialog import PictureDialog
 from app.widgets.picture_loader import PictureLoader
 from app.widgets.preview_stage import PreviewStage
@@ -53,7 +64,7 @@ class PreviewTimeline(QWidget):
         column.addWidget(self.stage, 1)
         column.addLayout(self._make_scrubber())
         column.addWidget(self.table)
-        self._empty = theme.role(QLabel(objectName="previews_empty", wordWrap=True), "muted")
+        self._empty = theme.role(named(QLabel(wordWrap=True), "previews_empty"), "muted")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._layers = QStackedLayout(self)
         self._layers.setContentsMargins(0, 0, 0, 0)
@@ -97,7 +108,12 @@ class PreviewTimeline(QWidget):
         self.slider.setEnabled(len(self._steps) > 1)
         self._play.setEnabled(len(self._steps) > 1)
         self._compare.setEnabled(len(self._previews.pairs()) > 1)
-        self._on_slid()
+        self._show_step()
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps at which something was drawn."""
+        return list(self._steps)
 
     @property
     def step(self) -> int:
@@ -140,15 +156,17 @@ class PreviewTimeline(QWidget):
     # ---- inside
 
     def _make_controls(self) -> None:
-        self._title = theme.role(QLabel(objectName="previews_title"), "heading")
-        self._compare = QPushButton(tr("Compare"), objectName="previews_compare")
-        self._compare.setToolTip(tr("Two pictures with a divider. Mark two in the table (Ctrl and click), or compare before with now."))
+        self._title = theme.role(named(QLabel(), "previews_title"), "heading")
+        self._compare = named(QPushButton(tr("Compare")), "previews_compare")
+        self._compare.setToolTip(
+            tr("Two pictures with a divider. Mark two in the table (Ctrl and click), or compare before with now.")
+        )
         self._compare.clicked.connect(self._on_compare)
-        self._play = QToolButton(objectName="previews_play", checkable=True)
+        self._play = named(QToolButton(checkable=True), "previews_play")
         self._play.setAccessibleName(tr("Play: show one step after the other"))
         self._play.setToolTip(self._play.accessibleName())
         self._play.toggled.connect(self._on_play_toggled)
-        self.slider = QSlider(Qt.Orientation.Horizontal, objectName="previews_slider")
+        self.slider = named(QSlider(Qt.Orientation.Horizontal), "previews_slider")
         self.slider.setAccessibleName(tr("Step of the large previews"))
         self.slider.setToolTip(tr("Drag to see the same seed change from step to step"))
         self.slider.setPageStep(1)
@@ -194,17 +212,18 @@ class PreviewTimeline(QWidget):
         self.compare((row, first), (row, step if step != first else newest))
 
     def _on_slid(self) -> None:
-        if not self._steps:
-            return
+        if self._steps:
+            self._show_step()
+            self.table.show_step(self.step)
+
+    def _show_step(self) -> None:
         step = self.step
         self.stage.show_step(self._previews, step)
         newest = self.slider.value() == len(self._steps) - 1
         words = tr("Before training") if step == 0 else step_name(step).capitalize()
         self._title.setText(tr("{words} (newest)", words=words) if newest and step else words)
         self._first.setText(step_name(self._steps[0]))
-        self._last.setText(f"{self._steps[-1]:,}")
-        if not newest:
-            self.table.show_step(step)
+        self._last.setText(f"{self._steps[-1]:,}" if len(self._steps) > 1 else "")
         self.stepShown.emit(step)
 
     def _on_play_toggled(self, playing: bool) -> None:

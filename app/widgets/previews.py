@@ -48,5 +48,5 @@ class Previews:
 
 
 def step_name(step: int) -> str:
-    """"before", "step 1,200": below pictures and over columns."""
+    """As "before", "step 1,200": below pictures and over columns."""
     return tr("step {step}", step=f"{step:,}") if step else tr("before")

@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QFontDatabase
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from app.run_controller import RunController
@@ -36,24 +46,25 @@ class EndCard(QFrame):
         theme.role(self, "card")
         self._sign = QLabel()
         self._sign_name, self._sign_colour = "info", "text"
-        self._heading = theme.role(QLabel(objectName="end_heading"), "heading")
-        self._sentence = QLabel(objectName="end_sentence", wordWrap=True)
+        self._heading = theme.role(named(QLabel(), "end_heading"), "heading")
+        self._sentence = named(QLabel(wordWrap=True), "end_sentence")
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._tail_head = QToolButton(objectName="end_tail_head", text=tr("The end of the log"), checkable=True)
+        self._tail_head = named(QToolButton(text=tr("Details"), checkable=True), "end_tail_head")
+        self._tail_head.setToolTip(tr("The end of the log"))
         self._tail_head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._tail_head.toggled.connect(self._on_tail_toggled)
-        self._tail = QPlainTextEdit(objectName="end_tail", readOnly=True, visible=False)
+        self._tail = named(QPlainTextEdit(readOnly=True, visible=False), "end_tail")
         self._tail.setAccessibleName(tr("The end of the log"))
         self._tail.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self._tail.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._tail.setFixedHeight(theme.space(13))
-        self._results = theme.role(QPushButton(tr("Choose the best and export"), objectName="end_results"), "primary")
+        self._results = theme.role(named(QPushButton(), "end_results"), "primary")
         self._results.clicked.connect(self.resultsClicked)
-        self._resume = QPushButton(objectName="end_resume")
+        self._resume = named(QPushButton(), "end_resume")
         self._resume.clicked.connect(self.resumeClicked)
-        self._log = QPushButton(tr("Show the log"), objectName="end_log")
+        self._log = named(QPushButton(tr("Show the log")), "end_log")
         self._log.clicked.connect(self.logClicked)
-        self._folder = QPushButton(tr("Open the folder"), objectName="end_folder")
+        self._folder = named(QPushButton(tr("Open the folder")), "end_folder")
         self._folder.clicked.connect(self.folderClicked)
         self._lay_out()
 
@@ -68,12 +79,16 @@ class EndCard(QFrame):
         }  # fmt: skip
         self._heading.setText(headings.get(state, ""))
         self._sentence.setText(self._well_words(controller) if well else controller.sentence())
-        self._sign_name, self._sign_colour = ("star", "good") if state == "finished" else ("info", "text") if well else ("warning", "bad")
+        self._sign_name, self._sign_colour = (
+            ("star", "good") if state == "finished" else ("info", "text") if well else ("warning", "bad")
+        )
         tail = "" if well else controller.log_tail()
         self._tail.setPlainText(tail)
         self._tail_head.setVisible(bool(tail))
         self._tail_head.setChecked(False)
         self._results.setVisible(bool(saved) and (well or bool(record.previews)))
+        self._results.setText(tr("Choose the best and export") if well else tr("Results"))
+        self._results.setToolTip(tr("Choose the checkpoint that you like best and export it"))
         theme.role(self._results, "primary" if well else "")
         self._resume.setVisible(state != "finished")
         resume = tr("Resume from step {step:,}", step=saved[-1]) if saved else tr("Start again")
@@ -116,12 +131,19 @@ class EndCard(QFrame):
         exported = record.exported[-1].name if record.exported else ""
         if record.state == "finished":
             if exported:
-                return tr("It is in the file {name}. Look at the previews and choose the step that you like best.", name=exported)
+                return tr(
+                    "It is in the file {name}. Look at the previews and choose the step that you like best.",
+                    name=exported,
+                )
             return tr("Look at the previews and choose the step that you like best.")
         if exported:
-            return tr("What was learned so far is in the file {name}. You can export it or go on training.", name=exported)
+            return tr(
+                "What was learned so far is in the file {name}. You can export it or go on training.", name=exported
+            )
         if record.checkpoints:
-            return tr("What was learned so far is saved. You can go on from here, or choose a checkpoint and export it.")
+            return tr(
+                "What was learned so far is saved. You can go on from here, or choose a checkpoint and export it."
+            )
         return tr("Nothing had been learned yet.")
 
     def _paint_theme(self) -> None:
@@ -181,7 +203,7 @@ class Hints(QWidget):
         row.setContentsMargins(theme.space(1.5), theme.space(0.5), theme.space(0.5), theme.space(0.5))
         row.addWidget(theme.role(QLabel("⚠"), "warn"))
         row.addWidget(QLabel(hint, wordWrap=True), 1)
-        close = QToolButton(objectName="hint_close", accessibleName=tr("Put this hint away"), toolTip=tr("Put this hint away"))
+        close = named(QToolButton(), "hint_close", tip=tr("Put this hint away"), spoken=tr("Put this hint away"))
         close.setIcon(theme.icon("close", "muted"))
         close.setIconSize(QSize(theme.space(1.75), theme.space(1.75)))
         close.clicked.connect(lambda: self._on_close(hint))

@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING
 
 import psutil
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QMessageBox, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import texts, theme
 from app.texts import tr
 from app.widgets.memory_gauge import MemoryGauge
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from app.run_controller import RunController
@@ -26,13 +37,13 @@ class RunHeader(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._controller: RunController | None = None
-        self._title = theme.role(QLabel(objectName="run_title"), "title")
+        self._title = theme.role(named(QLabel(), "run_title"), "title")
         self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._state = theme.role(QLabel(objectName="run_state"), "muted")
+        self._state = theme.role(named(QLabel(), "run_state"), "muted")
         self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._figures = theme.role(QLabel(objectName="run_figures"), "muted")
+        self._figures = theme.role(named(QLabel(), "run_figures"), "muted")
         self._figures.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._bar = QProgressBar(objectName="run_progress", textVisible=False)
+        self._bar = named(QProgressBar(textVisible=False), "run_progress")
         self._bar.setRange(0, 1000)
         self._bar.setAccessibleName(tr("Progress of the run"))
         self.memory = MemoryGauge()
@@ -117,11 +128,13 @@ class RunHeader(QWidget):
         menu.setDefaultAction(keep)
         menu.addAction(tr("Stop without exporting"), lambda: self._on_stop(False)).setObjectName("run_stop_only")
         self._stop.setMenu(menu)
-        self._kill = theme.role(self._button("run_kill", tr("End at once…"), tr("Ends the training program; checkpoints stay")), "danger")
+        self._kill = theme.role(
+            self._button("run_kill", tr("End at once…"), tr("Ends the training program; checkpoints stay")), "danger"
+        )
         self._kill.clicked.connect(self._on_kill)
 
     def _button(self, name: str, text: str, help_text: str) -> QPushButton:
-        return QPushButton(text, objectName=name, toolTip=help_text)
+        return named(QPushButton(text), name, tip=help_text)
 
     def _lay_out(self) -> None:
         names = QVBoxLayout()
@@ -211,7 +224,9 @@ class RunHeader(QWidget):
             self._controller.stop(keep=keep)
 
     def _on_kill(self) -> None:
-        question = tr("End the training program at once? What it learned since the last checkpoint is lost; checkpoints stay.")
+        question = tr(
+            "End the training program at once? What it learned since the last checkpoint is lost; checkpoints stay."
+        )
         answer = QMessageBox.question(self, tr("End at once"), question)
         if answer == QMessageBox.StandardButton.Yes and self._controller is not None:
             self._controller.kill()
@@ -222,8 +237,12 @@ def state_words(record: RunRecord, *, is_running: bool) -> str:
     phase = ""
     if record.phase is not None:
         phase = record.phase.title
-        if record.phase.total:
-            phase = tr("{title}, {done} of {total}", title=phase, done=min(record.phase.done + 1, record.phase.total), total=record.phase.total)
+        total = record.phase.total
+        number = record.phase.done + (
+            record.state == "training"
+        )  # previews are told before, encodings after they are done
+        if total and number:
+            phase = tr("{title}, {number} of {total}", title=phase, number=min(number, total), total=total)
     if record.state == "starting" and not is_running:
         return tr("Not started yet")
     words = {
@@ -237,7 +256,7 @@ def state_words(record: RunRecord, *, is_running: bool) -> str:
 
 
 def figures(record: RunRecord) -> str:
-    """"Step 320 of 1,600 · 4 min left · 0.35 s a step · epoch 3 of 17"; as much of it as is known."""
+    """As "Step 320 of 1,600 · 4 min left · 0.35 s a step · epoch 3 of 17"; as much of it as is known."""
     if not record.total_steps:
         return ""
     parts = [tr("Step {step:,} of {total:,}", step=record.step, total=record.total_steps)]
@@ -245,7 +264,9 @@ def figures(record: RunRecord) -> str:
     if record.is_active and left is not None:
         parts.append(tr("{time} left", time=texts.duration(left)))
     if record.is_active and pace:
-        parts.append(tr("{pace:.2g} s a step", pace=pace) if pace >= 0.2 else tr("{rate:.0f} steps a second", rate=1 / pace))
+        parts.append(
+            tr("{pace:.2g} s a step", pace=pace) if pace >= 0.2 else tr("{rate:.0f} steps a second", rate=1 / pace)
+        )
     per_epoch = record.started.steps_per_epoch if record.started is not None else 0
     if per_epoch > 0:
         epochs = -(-record.total_steps // per_epoch)

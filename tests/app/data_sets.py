@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 COUNT = 16
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(name="folder")
+def folder_fixture(tmp_path: Path) -> Path:
     """The demo's 16 pictures of 128 px, captioned."""
     return shutil.copytree(resources.path("demo", "character"), tmp_path / "character")
 
 
-@pytest.fixture
-def project(folder: Path, qtbot: QtBot) -> Project:
+@pytest.fixture(name="project")
+def project_fixture(folder: Path, qtbot: QtBot) -> Project:
     """A project with them."""
     out = Project()
     values = {
@@ -42,8 +42,8 @@ def project(folder: Path, qtbot: QtBot) -> Project:
     return out
 
 
-@pytest.fixture
-def pictures(project: Project, qtbot: QtBot) -> Iterator[Pictures]:
+@pytest.fixture(name="pictures")
+def pictures_fixture(project: Project, qtbot: QtBot) -> Iterator[Pictures]:
     """Its pictures, scanned."""
     out = Pictures(project)
     with qtbot.waitSignal(out.scanned, timeout=10_000):

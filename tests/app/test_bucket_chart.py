@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLabel, QPushButton
 
 from app.pictures import Pictures
 from app.widgets.bucket_chart import BucketChart
-from tests.app.data_sets import folder, project  # noqa: F401
+from tests.app.data_sets import folder_fixture, project_fixture  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def pictures(qtbot: QtBot, project: Project, folder: Path) -> Iterator[Pictures]:  # noqa: F811
+def pictures(qtbot: QtBot, project: Project, folder: Path) -> Iterator[Pictures]:
     """The demo's, and two that are so long that much is cropped."""
     Image.new("RGB", (600, 100)).save(folder / "17.png")
     Image.new("RGB", (100, 620)).save(folder / "18.png")
@@ -79,7 +79,7 @@ def test_a_click_or_enter_on_a_row_selects_its_pictures(qtbot: QtBot, chart: Buc
 
 def test_another_resolution_gives_other_sizes(
     qtbot: QtBot, chart: BucketChart, pictures: Pictures, project: Project
-) -> None:  # noqa: F811
+) -> None:
     with qtbot.waitSignal(pictures.fitsChanged, timeout=10_000):
         project.set("resolution", 192)
     assert chart.bars.buckets[0].size == (192, 192)

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QToolButton
 
 from app.widgets.caption_editor import CaptionEditor, size_sentence
-from tests.app.data_sets import folder, pictures, project  # noqa: F401
+from tests.app.data_sets import folder_fixture, pictures_fixture, project_fixture  # noqa: F401
 from trainer.pixels import Fit
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def editor(qtbot: QtBot, project: Project, pictures: Pictures) -> CaptionEditor:  # noqa: F811
+def editor(qtbot: QtBot, project: Project, pictures: Pictures) -> CaptionEditor:
     widget = CaptionEditor(project, pictures)
     qtbot.addWidget(widget)
     widget.resize(320, 560)
@@ -44,7 +44,7 @@ def write(qtbot: QtBot, editor: CaptionEditor, text: str) -> None:
     qtbot.keyClicks(editor.text, text)
 
 
-def on_disk(pictures: Pictures, index: int) -> str:  # noqa: F811
+def on_disk(pictures: Pictures, index: int) -> str:
     assert pictures.finish_writing(10)
     return pictures.items[index].picture.path.with_suffix(".txt").read_text(encoding="utf-8").strip()
 
@@ -57,7 +57,7 @@ def test_it_shows_the_caption_the_sizes_and_the_picture(qtbot: QtBot, editor: Ca
     qtbot.waitUntil(lambda: editor.preview.is_loaded, timeout=10_000)
 
 
-def test_a_caption_is_saved_after_a_pause(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:  # noqa: F811
+def test_a_caption_is_saved_after_a_pause(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:
     write(qtbot, editor, "zorblin, in the rain")
     with qtbot.waitSignal(pictures.captionsChanged, timeout=5000):
         pass
@@ -67,7 +67,7 @@ def test_a_caption_is_saved_after_a_pause(qtbot: QtBot, editor: CaptionEditor, p
 
 @pytest.mark.parametrize("leave", [lambda e: e.text.clearFocus(), lambda e: e.show_picture(1)], ids=["focus", "next"])
 def test_a_caption_is_saved_when_it_is_left(
-    leave: Callable[[CaptionEditor], None], qtbot: QtBot, editor: CaptionEditor, pictures: Pictures  # noqa: F811
+    leave: Callable[[CaptionEditor], None], qtbot: QtBot, editor: CaptionEditor, pictures: Pictures
 ) -> None:  # fmt: skip
     write(qtbot, editor, "left early")
     leave(editor)
@@ -77,7 +77,7 @@ def test_a_caption_is_saved_when_it_is_left(
 
 def test_a_visit_is_one_step_of_undo_however_often_it_is_saved(
     qtbot: QtBot, editor: CaptionEditor, pictures: Pictures
-) -> None:  # noqa: F811
+) -> None:
     before = pictures.items[0].caption
     for text in ("one", "one, two", "one, two, three"):
         write(qtbot, editor, text)
@@ -90,7 +90,7 @@ def test_a_visit_is_one_step_of_undo_however_often_it_is_saved(
     assert editor.text.toPlainText() == "one, two, three"
 
 
-def test_two_visits_are_two_steps(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:  # noqa: F811
+def test_two_visits_are_two_steps(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:
     for text in ("first", "second"):
         editor.show_picture(0)
         write(qtbot, editor, text)
@@ -99,7 +99,7 @@ def test_two_visits_are_two_steps(qtbot: QtBot, editor: CaptionEditor, pictures:
     assert pictures.items[0].caption == "first"
 
 
-def test_writing_it_back_as_it_was_leaves_no_step(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:  # noqa: F811
+def test_writing_it_back_as_it_was_leaves_no_step(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:
     before = pictures.items[0].caption
     write(qtbot, editor, "something else")
     editor.save()
@@ -128,7 +128,7 @@ def test_the_trigger_word_is_shown_in_front_and_marked(qtbot: QtBot, editor: Cap
 
 def test_tokens_are_counted_against_the_limit_and_the_cut_end_is_told(
     qtbot: QtBot, editor: CaptionEditor, project: Project
-) -> None:  # noqa: F811
+) -> None:
     assert label(editor, "token_count").endswith(" / 75 tokens")
     assert label(editor, "token_warning") == ""
     editor.text.setPlainText(", ".join(["meadow"] * 50))
@@ -139,14 +139,14 @@ def test_tokens_are_counted_against_the_limit_and_the_cut_end_is_told(
     assert label(editor, "token_count").endswith(" / 225 tokens")
 
 
-def test_without_a_base_model_tokens_are_estimated(qtbot: QtBot, editor: CaptionEditor, project: Project) -> None:  # noqa: F811
+def test_without_a_base_model_tokens_are_estimated(qtbot: QtBot, editor: CaptionEditor, project: Project) -> None:
     project.set("base", "/nowhere/model")
     qtbot.waitUntil(lambda: label(editor, "token_count").startswith("about "), timeout=10_000)
     count = editor.findChild(QLabel, "token_count")
     qtbot.waitUntil(lambda: "no vocabulary" in count.toolTip(), timeout=10_000)
 
 
-def test_without_a_trigger_word_it_offers_to_set_one(qtbot: QtBot, editor: CaptionEditor, project: Project) -> None:  # noqa: F811
+def test_without_a_trigger_word_it_offers_to_set_one(qtbot: QtBot, editor: CaptionEditor, project: Project) -> None:
     offer = editor.findChild(QPushButton, "set_trigger")
     assert not offer.isVisible()
     project.set("trigger", "")
@@ -156,7 +156,7 @@ def test_without_a_trigger_word_it_offers_to_set_one(qtbot: QtBot, editor: Capti
     assert label(editor, "seen_caption") == "Nothing: it has no caption."
 
 
-def test_a_picture_can_be_left_out_and_taken_in_again(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:  # noqa: F811
+def test_a_picture_can_be_left_out_and_taken_in_again(qtbot: QtBot, editor: CaptionEditor, pictures: Pictures) -> None:
     button = editor.findChild(QPushButton, "include_picture")
     assert button.text() == "Leave out of training"
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -166,7 +166,7 @@ def test_a_picture_can_be_left_out_and_taken_in_again(qtbot: QtBot, editor: Capt
     assert pictures.items[0].included
 
 
-def test_a_file_that_is_gone_is_told_in_the_preview(qtbot: QtBot, editor: CaptionEditor, folder: Path) -> None:  # noqa: F811
+def test_a_file_that_is_gone_is_told_in_the_preview(qtbot: QtBot, editor: CaptionEditor, folder: Path) -> None:
     (folder / "02.png").unlink()
     editor.show_picture(1)
     qtbot.waitUntil(lambda: bool(editor.preview.problem), timeout=10_000)
@@ -175,7 +175,7 @@ def test_a_file_that_is_gone_is_told_in_the_preview(qtbot: QtBot, editor: Captio
 
 def test_a_scan_keeps_what_is_being_written(
     qtbot: QtBot, editor: CaptionEditor, pictures: Pictures, folder: Path
-) -> None:  # noqa: F811
+) -> None:
     write(qtbot, editor, "half a sen")
     (folder / "00.png").write_bytes((folder / "01.png").read_bytes())
     with qtbot.waitSignal(pictures.scanned, timeout=10_000):

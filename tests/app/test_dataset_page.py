@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QWidg
 from app.pages.dataset import DatasetPage
 from app.pictures import Pictures
 from app.project import Project
-from tests.app.data_sets import COUNT, captions, folder, pictures, project  # noqa: F401
+from tests.app.data_sets import COUNT, captions, folder_fixture, pictures_fixture, project_fixture  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 @pytest.fixture
-def page(qtbot: QtBot, project: Project, pictures: Pictures) -> Iterator[DatasetPage]:  # noqa: F811
+def page(qtbot: QtBot, project: Project, pictures: Pictures) -> Iterator[DatasetPage]:
     widget = DatasetPage(project, pictures)
     qtbot.addWidget(widget)
     widget.resize(1150, 620)
@@ -66,7 +66,7 @@ def test_stepping_goes_through_the_pictures_that_are_shown(qtbot: QtBot, page: D
     qtbot.keyClick(page.editor.text, Qt.Key.Key_Return)
     assert page.editor.index == 1 and page.editor.text.hasFocus()
     qtbot.keyClick(page.editor.text, Qt.Key.Key_PageUp)
-    assert page.editor.text.toPlainText().endswith(", smiling") or ", smiling" in page.editor.text.toPlainText()
+    assert page.editor.text.toPlainText() == "zorblin, plain background, flat drawing, smiling"
     page.tags.filterWanted.emit("night")
     page.step(1)
     page.step(1)
@@ -75,13 +75,14 @@ def test_stepping_goes_through_the_pictures_that_are_shown(qtbot: QtBot, page: D
     assert page.editor.index == page.grid.list_model.source_index(rows(page) - 1)
 
 
-def test_search_tags_and_problems_filter_the_grid(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:  # noqa: F811
+def test_search_tags_and_problems_filter_the_grid(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:
     page.tags.filterWanted.emit("night")
     assert rows(page) == 4 and part(page, QToolButton, "tag_filter").text() == "night"
     qtbot.keyClicks(page.bar.search, "ink")
     assert rows(page) == 2
     press(qtbot, page, "tag_filter", QToolButton)
     assert rows(page) == 8
+    page.bar.search.setFocus()
     qtbot.keyClick(page.bar.search, Qt.Key.Key_Escape)
     assert rows(page) == COUNT
     assert not part(page, QPushButton, "only_problems").isEnabled()
@@ -103,7 +104,7 @@ def test_ctrl_f_goes_to_the_search(qtbot: QtBot, page: DatasetPage) -> None:
     assert page.bar.search.hasFocus()
 
 
-def test_several_pictures_are_edited_at_once(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:  # noqa: F811
+def test_several_pictures_are_edited_at_once(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:
     page.grid.select([0, 1, 2])
     assert part(page, QLabel, "batch_title").text() == "3 pictures selected"
     qtbot.keyClicks(part(page, QLineEdit, "batch_tags"), "best, sharp")
@@ -122,7 +123,7 @@ def test_several_pictures_are_edited_at_once(qtbot: QtBot, page: DatasetPage, pi
 
 def test_without_a_selection_the_edits_are_for_those_that_are_shown(
     qtbot: QtBot, page: DatasetPage, pictures: Pictures
-) -> None:  # noqa: F811
+) -> None:
     page.grid.clearSelection()
     assert part(page, QLabel, "batch_title").text() == "All 16 pictures"
     assert not part(page, QPushButton, "batch_leave_out").isEnabled()
@@ -135,7 +136,7 @@ def test_without_a_selection_the_edits_are_for_those_that_are_shown(
 
 def test_the_trigger_word_is_put_in_front_or_asked_for(
     qtbot: QtBot, page: DatasetPage, pictures: Pictures, project: Project
-) -> None:  # noqa: F811
+) -> None:
     project.set("trigger", "gribbet")
     page.grid.select([0, 1])
     press(qtbot, page, "batch_trigger")
@@ -145,7 +146,7 @@ def test_the_trigger_word_is_put_in_front_or_asked_for(
         press(qtbot, page, "batch_trigger")
 
 
-def test_undo_and_redo_by_keys_and_buttons(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:  # noqa: F811
+def test_undo_and_redo_by_keys_and_buttons(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:
     before = captions(pictures)
     assert part(page, QToolButton, "undo").toolTip() == "No caption edit to undo"
     pictures.add_tags([0, 1], ["wet"], front=False)
@@ -166,7 +167,7 @@ def test_undo_and_redo_by_keys_and_buttons(qtbot: QtBot, page: DatasetPage, pict
     assert captions(pictures) == after
 
 
-def test_ctrl_z_in_the_caption_is_first_the_text_s_own(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:  # noqa: F811
+def test_ctrl_z_in_the_caption_is_first_the_text_s_own(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:
     pictures.add_tags([5], ["wet"], front=False)
     page.grid.activated.emit(0)
     qtbot.keyClicks(page.editor.text, "x")
@@ -178,18 +179,18 @@ def test_ctrl_z_in_the_caption_is_first_the_text_s_own(qtbot: QtBot, page: Datas
     assert "wet" not in captions(pictures)[5]
 
 
-def test_delete_leaves_out_without_deleting_the_file(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:  # noqa: F811
+def test_delete_leaves_out_without_deleting_the_file(qtbot: QtBot, page: DatasetPage, pictures: Pictures) -> None:
     qtbot.keyClick(page.grid, Qt.Key.Key_Delete)
     assert not pictures.items[0].included and pictures.items[0].picture.path.is_file()
 
 
 def test_tags_are_removed_renamed_and_added_through_the_list(
     qtbot: QtBot, page: DatasetPage, pictures: Pictures
-) -> None:  # noqa: F811
+) -> None:
     page.grid.activated.emit(0)
-    qtbot.keyClicks(page.editor.text, "shiny ")
+    qtbot.keyClicks(page.editor.text, ", shiny")
     page.tags.renameWanted.emit("plain background", "studio")
-    assert captions(pictures)[0] == "shiny zorblin, studio, flat drawing" or "shiny" in captions(pictures)[0]
+    assert captions(pictures)[0] == "zorblin, studio, flat drawing, shiny"
     assert "plain background" not in pictures.tag_counts()
     page.tags.removeWanted.emit("night")
     assert "night" not in pictures.tag_counts()
@@ -210,7 +211,7 @@ def test_adding_pictures_is_asked_for(qtbot: QtBot, page: DatasetPage) -> None:
 
 
 def test_before_there_are_pictures_it_invites_to_drop_some(qtbot: QtBot) -> None:
-    project = Project()  # noqa: F811
+    project = Project()
     project.create("Empty", {})
     page = DatasetPage(project, Pictures(project))
     qtbot.addWidget(page)
@@ -225,7 +226,7 @@ def test_before_there_are_pictures_it_invites_to_drop_some(qtbot: QtBot) -> None
 
 def test_while_scanning_it_says_so_and_a_missing_folder_is_told(
     qtbot: QtBot, page: DatasetPage, pictures: Pictures, tmp_path: Path
-) -> None:  # noqa: F811
+) -> None:
     other = Project()
     other.create("Gone", {"data": str(tmp_path / "gone")})
     gone = Pictures(other)

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QInputDialog, QLineEdit
 
 from app.widgets.tag_list import CountRole, TagList, TagModel
-from tests.app.data_sets import folder, pictures, project  # noqa: F401
+from tests.app.data_sets import folder_fixture, pictures_fixture, project_fixture  # noqa: F401
 
 if TYPE_CHECKING:
     from pytestqt.modeltest import ModelTester
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def tags(qtbot: QtBot, pictures: Pictures) -> TagList:  # noqa: F811
+def tags(qtbot: QtBot, pictures: Pictures) -> TagList:
     widget = TagList(pictures)
     qtbot.addWidget(widget)
     widget.resize(220, 400)
@@ -45,7 +45,7 @@ def test_the_model_is_a_proper_model(qtmodeltester: ModelTester) -> None:
 
 
 def test_tags_are_listed_with_counts_the_most_frequent_first(tags: TagList) -> None:
-    assert list(shown(tags).items())[0] == ("zorblin", 16)
+    assert next(iter(shown(tags).items())) == ("zorblin", 16)
     assert shown(tags)["night"] == 4
 
 
@@ -88,7 +88,7 @@ def test_the_menu_removes_and_adds(qtbot: QtBot, tags: TagList) -> None:
 
 def test_counts_follow_edits_and_a_tag_that_is_gone_filters_no_more(
     qtbot: QtBot, tags: TagList, pictures: Pictures
-) -> None:  # noqa: F811
+) -> None:
     click(qtbot, tags, "night")
     with qtbot.waitSignal(tags.filterWanted, check_params_cb=lambda tag: tag == ""):
         pictures.remove_tags(range(len(pictures.items)), ["night"])

@@ -1,4 +1,4 @@
-"""The table of model families: facts, and which family a model folder is. Imports no torch.
+"""The table of model families: facts, and which family a model is. Imports no torch.
 
 A new family is one row here plus one module with its backbone class (see `trainer.families.backbone.Backbone`).
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ModelError
-from trainer.lora_file import read_header
+from trainer.families.headers import identify, latent_channels, read, require_base
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,23 +65,39 @@ _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
-def load(base: Path) -> Backbone:
-    """The backbone of a model folder, its parts not read yet.
+def load(base: Path, vae: Path | None = None) -> Backbone:
+    """The backbone of a model folder or file, its parts not read yet. vae: an autoencoder to use instead of its own.
 
     Raises:
-        ModelError: the folder is no model that can be trained.
+        ModelError: it is no model that can be trained, or the VAE is none that fits.
+    """
+    family = check(base, vae)
+    module: Any = importlib.import_module(family.module)
+    return module.BACKBONE(family, base, vae)  # type: ignore[no-any-return]
+
+
+def check(base: Path, vae: Path | None = None) -> Family:
+    """The family of a model that can be trained with this VAE (None: its own).
+
+    Raises:
+        ModelError: as `detect`, or there is no VAE that fits.
     """
     family = detect(base)
-    module: Any = importlib.import_module(family.module)
-    return module.BACKBONE(family, base)  # type: ignore[no-any-return]
+    if vae is not None:
+        _check_vae(vae)
+    elif base.is_file() and not identify(base).has_vae:
+        raise ModelError(f"{base.name} holds no VAE. Give the VAE that belongs to it (a file or folder) under VAE.")
+    return family
 
 
 def detect(base: Path) -> Family:
-    """The family of a diffusers model folder, from its configuration files only.
+    """The family of a model, from a folder's configuration files or a single file's header only.
 
     Raises:
-        ModelError: there is no such model, it is something else (a LoRA, a single file), or a part is missing.
+        ModelError: there is no such model, it is something else (a LoRA, an inpainting model, ...), or a part is missing.
     """
+    if base.is_file():
+        return FAMILIES[require_base(base).family]
     _check_is_folder(base)
     pipeline = str(_read_json(base / "model_index.json").get("_class_name", "StableDiffusionPipeline"))
     extra_large, editing = pipeline.startswith("StableDiffusionXL"), "Inpaint" in pipeline
@@ -98,19 +114,15 @@ def detect(base: Path) -> Family:
 
 def _check_is_folder(base: Path) -> None:
     if not base.exists():
-        raise ModelError(f'There is no base model "{base}". Give a diffusers folder, or "demo".')
-    if base.is_file():
-        if looks_like_lora(base):
-            raise ModelError(
-                f"{base.name} is a LoRA, not a base model. Choose the model it was made for; to train the LoRA further use start_from."
-            )
         raise ModelError(
-            f"{base.name} is a single file; this version reads diffusers folders (with unet/, vae/, text_encoder/ in them)."
+            f'There is no base model "{base}". Give a single file (.safetensors, .ckpt), a diffusers folder, or "demo".'
         )
     if not (base / "model_index.json").is_file() and not (base / "unet").is_dir():
         files = list(base.glob("*.safetensors"))
         if any(looks_like_lora(p) for p in files):
             raise ModelError(f"{base} holds a LoRA, not a base model. Choose the model it was made for.")
+        if files:
+            raise ModelError(f"{base} is a folder of single files, e.g. {files[0].name}. Choose the file itself.")
         raise ModelError(f"{base} is not a diffusers model folder: it has no model_index.json and no unet folder.")
 
 
@@ -131,15 +143,30 @@ def _check_part(base: Path, part: str) -> None:
             raise ModelError(f"The base model {base} has no weights in {part}. Copy the model again, whole.")
 
 
+def _check_vae(vae: Path) -> None:
+    if not vae.exists():
+        raise ModelError(f'There is no VAE "{vae}". Give a VAE file or folder, or leave VAE empty for the model\'s own.')
+    if vae.is_dir():
+        folder = vae if (vae / "config.json").is_file() else vae / "vae"
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{vae} is no VAE: it has neither config.json nor a vae folder in it.")
+        channels = _read_json(folder / "config.json").get("latent_channels", 4)
+    else:
+        channels = latent_channels(read(vae))
+    if channels == 0:
+        raise ModelError(f"{vae.name} holds no VAE ({identify(vae).title}). Choose a VAE file, or leave VAE empty.")
+    if channels != 4:
+        raise ModelError(f"{vae.name} is a VAE with {channels} channels (of SD 3, Flux or another later model); SD and SDXL have 4.")
+
+
 def looks_like_lora(path: Path) -> bool:
     """Whether a .safetensors file holds LoRA layers, from its header only."""
     if path.suffix != ".safetensors":
         return False
     try:
-        keys = read_header(path).shapes
+        return identify(path).kind == "lora"
     except ModelError:
         return False
-    return any(".lora_down." in k or ".lora_A." in k or ".lora.down." in k for k in keys)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

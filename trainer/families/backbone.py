@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import safetensors
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from trainer.errors import ModelError
+from trainer.families.folder import FolderSource
+from trainer.families.single_file import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,16 +65,19 @@ class Backbone:
 
     text_model_classes: ClassVar[dict[str, type[Any]]]
 
-    def __init__(self, family: Family, base: Path) -> None:
+    def __init__(self, family: Family, base: Path, vae: Path | None = None) -> None:
+        """vae: a file or folder whose autoencoder is used instead of the model's own."""
         self.family, self.base = family, base
+        self.source: Source = FileSource(base, family.id) if base.is_file() else FolderSource(base)
+        self.vae_source = self.source
+        if vae is not None:
+            self.vae_source = FileSource(vae, family.id) if vae.is_file() else FolderSource(vae, vae_only=True)
         self.unet: UNet2DConditionModel | None = None
         self.vae: AutoencoderKL | None = None
         self.text_encoders: dict[str, CLIPTextModel] = {}
         self.tokenizers: dict[str, CLIPTokenizer] = {}
-        self.noise: dict[str, Any] = json.loads(
-            (base / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
-        )
-        config = json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))
+        self.noise = self.source.config("scheduler")
+        config = self.vae_source.config("vae")
         self.latent_channels: int = config.get("latent_channels", 4)
         self.scaling_factor: float = config.get("scaling_factor", 0.18215)
         self.vae_scale: int = 2 ** (len(config.get("block_out_channels", (64,))) - 1)
@@ -84,21 +86,22 @@ class Backbone:
 
     def load_unet(self, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
         """Reads the UNet, frozen."""
-        self.unet = self._read(UNet2DConditionModel, "unet", dtype).to(device).requires_grad_(False).eval()
+        self.unet = self.source.read(UNet2DConditionModel, "unet", dtype, device).requires_grad_(False).eval()
         return self.unet
 
     def load_vae(self, device: torch.device) -> AutoencoderKL:
         """Reads the autoencoder, frozen, in fp32: the SDXL one overflows in fp16."""
         if self.vae is None:
-            self.vae = self._read(AutoencoderKL, "vae", torch.float32).requires_grad_(False).eval()
+            self.vae = self.vae_source.read(AutoencoderKL, "vae", torch.float32, device)
+            self.vae.requires_grad_(False).eval()
         return self.vae.to(device)
 
     def load_text_encoders(self, dtype: torch.dtype, device: torch.device) -> None:
         """Reads tokenizers and text encoders, frozen."""
         for part in self.family.text_parts:
-            self.tokenizers[part] = self._read_tokenizer(part.replace("text_encoder", "tokenizer"))
-            model = self._read(self.text_model_classes[part], part, dtype)
-            self.text_encoders[part] = model.to(device).requires_grad_(False).eval()
+            self.tokenizers[part] = self.source.tokenizer(part)
+            model = self.source.read(self.text_model_classes[part], part, dtype, device)
+            self.text_encoders[part] = model.requires_grad_(False).eval()
 
     def free_text_encoders(self) -> None:
         """Lets the text encoders leave memory."""
@@ -170,34 +173,27 @@ class Backbone:
                 rows.append(ids + [tokenizer.pad_token_id] * (77 - len(ids)))
         return torch.tensor(rows, device=self.text_encoders[part].device)
 
-    def _read(self, kind: type[Any], part: str, dtype: torch.dtype) -> Any:
-        folder = self.base / part
-        names = [p.name for p in folder.iterdir()]
-        plain = any(n.endswith((".safetensors", ".bin")) and ".fp16." not in n for n in names)
-        options = {"torch_dtype": dtype, "local_files_only": True, "variant": None if plain else "fp16"}
-        try:
-            model, found = kind.from_pretrained(folder, output_loading_info=True, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
-            raise self._unreadable(part, error) from error
-        # A weight that the file lacks would be left at random numbers, with no more than a line in the log.
-        if missing := sorted(found["missing_keys"]):
-            raise ModelError(
-                f"{part} of the base model {self.base} lacks {len(missing)} of its weights, e.g. {missing[0]}. "
-                "Copy the model again, whole."
-            )
-        return model
+    def fingerprint(self, parts: list[str]) -> str:
+        """Tells the weights, configurations and tokenizers of parts of this model from those of others, for caches."""
+        given = [self.vae_source.fingerprint(["vae"])] if "vae" in parts and self.vae_source is not self.source else []
+        rest = [part for part in parts if not (given and part == "vae")]
+        return "|".join(given + ([self.source.fingerprint(rest)] if rest else []))
 
-    def _read_tokenizer(self, part: str) -> CLIPTokenizer:
-        from transformers import CLIPTokenizer
 
-        try:
-            return CLIPTokenizer.from_pretrained(self.base / part, local_files_only=True)
-        except Exception as error:  # the tokenizers library raises bare Exceptions
-            raise self._unreadable(part, error) from error
+class Source(Protocol):
+    """A base model on disk, whichever its layout."""
 
-    def _unreadable(self, part: str, error: Exception) -> ModelError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return ModelError(f"{part} of the base model {self.base} cannot be read ({reason}). Copy the model again.")
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of a part, or of the scheduler."""
+
+    def read(self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device) -> Any:
+        """A part with its weights."""
+
+    def tokenizer(self, part: str) -> CLIPTokenizer:
+        """The tokenizer of a text encoder."""
+
+    def fingerprint(self, parts: list[str]) -> str:
+        """Tells the parts from those of other models."""
 
 
 def _collect() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import CLIPTextModel
 
 from trainer.families.backbone import Backbone, Conditioning
 
 if TYPE_CHECKING:
-    import torch
+    from diffusers import UNet2DConditionModel
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
@@ -17,6 +18,13 @@ class StableDiffusion(Backbone):
     """Stable Diffusion 1.x and 2.x."""
 
     text_model_classes = {"text_encoder": CLIPTextModel}  # noqa: RUF012
+
+    def load_unet(self, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
+        """Reads the UNet, frozen; when the file does not tell what it predicts (SD 2.x), the UNet is asked."""
+        unet = super().load_unet(dtype, device)
+        if "prediction_type" not in self.noise:
+            self.noise["prediction_type"] = _asked_prediction(unet)
+        return unet
 
     def encode_captions(self, texts: list[str], *, clip_skip: int, max_tokens: int) -> Conditioning:
         """States (B, 77 x chunks, C); clip skip n takes the n-th layer from the end, through the final norm."""
@@ -39,6 +47,18 @@ class StableDiffusion(Backbone):
         if part != "unet":
             return (text_stem(self.family.text_parts[part], module),)
         return ("lora_unet_" + module.replace(".", "_"),)
+
+
+@torch.no_grad()
+def _asked_prediction(unet: UNet2DConditionModel) -> str:
+    """What an SD 2.x UNet predicts, from its answer to a grey picture at the last timestep, where v is about minus the picture.
+
+    https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/sd_models_config.py
+    """
+    grey = torch.full((1, 4, 8, 8), 0.5, device=unet.device, dtype=unet.dtype)
+    told = torch.full((1, 2, unet.config.cross_attention_dim), 0.5, device=unet.device, dtype=unet.dtype)
+    answer = unet(grey, torch.tensor([999], device=unet.device), told, return_dict=False)[0]
+    return "v_prediction" if (answer - grey).float().mean().item() < -1 else "epsilon"
 
 
 def text_core(encoder: CLIPTextModel) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from trainer.families.backbone import Backbone, Conditioning
+from trainer.families.original import unet_name
 from trainer.families.sd import join_chunks, text_stem
 
 
@@ -41,44 +40,7 @@ class StableDiffusionXL(Backbone):
         if part != "unet":
             return (text_stem(self.family.text_parts[part], module),)
         blocks = self.unet.config.layers_per_block if self.unet is not None else 2
-        return tuple("lora_unet_" + name.replace(".", "_") for name in (compvis_name(module, blocks), module))
-
-
-def compvis_name(module: str, layers_per_block: int = 2) -> str:
-    """A diffusers UNet path as the original code names it, e.g. `down_blocks.1.attentions.0.` as `input_blocks.4.1.`."""
-    down, up = layers_per_block + 1, layers_per_block + 1
-
-    def block(kind: str, b: str, i: str) -> str:
-        slot = "1" if kind == "attentions" else "0"
-        return slot if not b else f"{b}{i}.{slot}"
-
-    module = re.sub(
-        r"^down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)",
-        lambda m: "input_blocks." + block(m[2], str(down * int(m[1]) + int(m[3]) + 1), ""),
-        module,
-    )
-    module = re.sub(
-        r"^down_blocks\.(\d+)\.downsamplers\.0\.conv", lambda m: f"input_blocks.{down * int(m[1]) + down}.0.op", module
-    )
-    module = re.sub(r"^mid_block\.resnets\.(\d+)", lambda m: f"middle_block.{2 * int(m[1])}", module)
-    module = re.sub(r"^mid_block\.attentions\.0", "middle_block.1", module)
-    module = re.sub(
-        r"^up_blocks\.(\d+)\.(resnets|attentions)\.(\d+)",
-        lambda m: "output_blocks." + block(m[2], str(up * int(m[1]) + int(m[3])), ""),
-        module,
-    )
-    # In the output blocks of SDXL's own layout the upsampler follows the attention, so its index is 2; without one, 1.
-    module = re.sub(
-        r"^up_blocks\.(\d+)\.upsamplers\.0\.conv", lambda m: f"output_blocks.{up * int(m[1]) + up - 1}.2.conv", module
-    )
-    for ours, theirs in (
-        ("conv1", "in_layers.2"),
-        ("conv2", "out_layers.3"),
-        ("time_emb_proj", "emb_layers.1"),
-        ("conv_shortcut", "skip_connection"),
-    ):
-        module = re.sub(rf"\.{ours}$", f".{theirs}", module)
-    return module
+        return tuple("lora_unet_" + name.replace(".", "_") for name in (unet_name(module, blocks), module))
 
 
 BACKBONE = StableDiffusionXL
