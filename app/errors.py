@@ -80,4 +80,4 @@ def show(parent: QObject | None, error: BaseException | str) -> None:
     from PySide6.QtWidgets import QWidget
 
     text = error if isinstance(error, str) else sentence(error)
-    QMessageBox.warning(parent if isinstance(parent, QWidget) else None, tr("LoRA Atelier"), text)  # type: ignore[arg-type]
+    QMessageBox.warning(parent if isinstance(parent, QWidget) else None, tr("LoRA Atelier"), text)

@@ -108,7 +108,8 @@ class SeveralEditor(Editor):
         self._kept: Any = []
         self._boxes: dict[Any, QCheckBox] = {}
         grid = QGridLayout()
-        grid.setVerticalSpacing(theme.space(0.5))
+        grid.setVerticalSpacing(theme.space(0.75))
+        grid.setContentsMargins(0, theme.space(0.5), 0, theme.space(0.5))
         grid.setHorizontalSpacing(theme.space(3))
         for index, value in enumerate(values):
             words = field_words.choice(name, value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
+from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
 from PySide6.QtWidgets import (
     QColorDialog,
     QFileDialog,
@@ -241,7 +241,7 @@ class ColourEditor(TextEditor):
         painter = QPainter(pixmap)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colour = QColor(text)
-        painter.setPen(theme.colour("border"))
+        painter.setPen(QPen(theme.colour("muted"), 2))
         painter.setBrush(colour if colour.isValid() else Qt.BrushStyle.NoBrush)
         painter.drawRoundedRect(pixmap.rect().adjusted(1, 1, -2, -2), 8, 8)
         painter.end()

@@ -17,7 +17,7 @@ from trainer.settings_file import choices
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Editor", "make"]
+__all__ = ["Editor", "TextEditor", "make"]
 
 
 def make(model: type[BaseModel], name: str) -> Editor:

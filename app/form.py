@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import QIcon, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QCheckBox, QFrame, QHBoxLayout, QLabel, QLineEdit, QListWidget, QListWidgetItem, QScrollArea, QVBoxLayout, QWidget,
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
 )  # fmt: skip
 
 from app import field_words, theme
 from app.form_section import FormSection
 from app.texts import tr
+from app.widgets.named import named
 from trainer.settings import GROUPS, TrainingSettings, info
 from trainer.settings_file import choices
 
@@ -60,18 +70,19 @@ class SettingsForm(QWidget):
     # ---- building
 
     def _build(self) -> None:
-        self._search = QLineEdit(objectName="settings_search")
+        self._search = named(QLineEdit(), "settings_search")
         self._search.setPlaceholderText(tr("Search all settings"))
         self._search.setAccessibleName(tr("Search all settings"))
         self._search.setClearButtonEnabled(True)
         self._search.textChanged.connect(self._refilter)
         QShortcut(QKeySequence.StandardKey.Find, self, self._search.setFocus, context=Qt.ShortcutContext.WidgetWithChildrenShortcut)  # fmt: skip
-        self._changed_only = QCheckBox(tr("Changed only"), objectName="settings_changed_only")
+        self._changed_only = named(QCheckBox(tr("Changed only")), "settings_changed_only")
         self._changed_only.setToolTip(tr("Show only what differs from the defaults"))
         self._changed_only.toggled.connect(self._refilter)
-        self._groups = QListWidget(objectName="settings_groups")
+        self._groups = named(QListWidget(), "settings_groups")
         self._groups.setAccessibleName(tr("Groups of settings"))
         self._groups.setFrameShape(QFrame.Shape.NoFrame)
+        self._groups.setIconSize(QSize(theme.space(2), theme.space(2)))
         self._groups.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._groups.setFixedWidth(theme.space(22))
         for group in GROUPS:
@@ -96,14 +107,14 @@ class SettingsForm(QWidget):
         self._content = QWidget()
         column = QVBoxLayout(self._content)
         column.setContentsMargins(0, 0, theme.space(1), 0)
-        self._nothing = theme.role(QLabel(wordWrap=True, objectName="settings_nothing"), "muted")
+        self._nothing = theme.role(named(QLabel(wordWrap=True), "settings_nothing"), "muted")
         column.addWidget(self._nothing)
         for group in GROUPS:
             names = [n for n in self.names if info(n).group == group]
             self._sections[group] = FormSection(group, names, self._on_row_made, self._content)
             column.addWidget(self._sections[group])
         column.addStretch(1)
-        self._scroll = QScrollArea(objectName="settings_scroll", widgetResizable=True)
+        self._scroll = named(QScrollArea(widgetResizable=True), "settings_scroll")
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._scroll.setWidget(self._content)
@@ -140,7 +151,15 @@ class SettingsForm(QWidget):
             names = {n for n in names if self._project.is_changed(n)}
         for section in self._sections.values():
             section.show_only(names)
-        words = tr("No setting matches. Try another word, such as “rate” or “noise”.") if wanted else tr("Nothing differs from the defaults.")
+        if wanted or only_changed:
+            self._groups.clearSelection()
+        elif chosen is not None:
+            chosen.setSelected(True)
+        words = (
+            tr("No setting matches. Try another word, such as “rate” or “noise”.")
+            if wanted
+            else tr("Nothing differs from the defaults.")
+        )
         self._nothing.setText(words)
         self._nothing.setVisible(not names)
 

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QToolButton, QWi
 from app import field_words, fields, theme
 from app.project import default
 from app.texts import tr
+from app.widgets.named import named
 from trainer.settings import TrainingSettings, info
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class FormRow(QWidget):
         self._label = QLabel(tr(about.label), wordWrap=True)
         self._label.setBuddy(self.editor)
         self._label.setFixedWidth(theme.space(21))
+        self._label.setMinimumHeight(theme.space(3.6))
         self._help = _sentence(tr(about.help), "muted")
         self._error = _sentence("", "bad")
         self._error.setObjectName(f"{name}_error")
         self._error.hide()
-        self._reset = QToolButton(objectName=f"{name}_reset")
+        self._reset = named(QToolButton(), f"{name}_reset")
         words = tr("Back to the default: {value}", value=field_words.in_words(name, default(name)))
         self._reset.setToolTip(words)
         self._reset.setAccessibleName(f"{tr(about.label)}: {words}")
@@ -58,7 +60,7 @@ class FormRow(QWidget):
         grid.setContentsMargins(theme.space(1.5), theme.space(0.75), theme.space(1), theme.space(0.75))
         grid.setHorizontalSpacing(theme.space(1.5))
         grid.setVerticalSpacing(theme.space(0.4))
-        grid.addWidget(self._label, 0, 0)
+        grid.addWidget(self._label, 0, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.editor, 0, 1)
         grid.addWidget(self._reset, 0, 2, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self._error, 1, 1, 1, 2)

@@ -17,6 +17,7 @@ from app.run_record import RunRecord
 from app.texts import tr
 from trainer import events, lora_file, metadata_settings, settings_file
 from trainer.errors import AtelierError, ModelError, os_message
+from trainer.families import looks_like_lora
 from trainer.metadata import base_name
 from trainer.run_folder import RunFolder, write_atomically
 from trainer.settings import DEMO, TrainingSettings
@@ -34,7 +35,7 @@ class Entry:
 
     kind: "run" or "lora". path: the run folder or the file. folder: what "open the folder" opens. changed: unix seconds.
     state: of a run, as in `run_record`; of a file "" or "unreadable". problem: why it cannot be read. run: the run a file
-    came from. added: it is listed because the user added it, and can be taken off the list again.
+    came from; has_checkpoints: there are results to look at. added: it is listed because the user added it, and can be taken off the list again.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Entry:
     problem: str = ""
     run: Path | None = None
     added: bool = False
+    has_checkpoints: bool = False
 
     @property
     def can_continue(self) -> bool:
@@ -104,7 +106,7 @@ def read_run(folder: RunFolder) -> Entry:
     step = record.finished.step if record.finished else max([record.step, *checkpoints])
     return Entry(
         "run", title, folder.path, folder.path, tr("Demo model") if base == DEMO else base, trigger, changed, size,
-        last_sample(folder), record.state, step, record.total_steps or steps, problem,
+        last_sample(folder), record.state, step, record.total_steps or steps, problem, has_checkpoints=bool(checkpoints),
     )  # fmt: skip
 
 
@@ -150,17 +152,19 @@ def settings_of(entry: Entry) -> dict[str, Any]:
 # ---- what the user added
 
 
-def add_file(path: Path) -> None:
-    """Lists a LoRA file that lies elsewhere.
+def add_files(paths: Iterable[Path]) -> None:
+    """Lists LoRA files that lie elsewhere.
 
     Raises:
-        ModelError: the file holds no LoRA, or the list cannot be written.
+        ModelError: one of them holds no LoRA, and none is added; or the list cannot be written.
     """
-    header = lora_file.read_header(path)
-    if not any(".lora_" in key or ".hada_" in key or ".lokr_" in key for key in header.shapes):
-        raise ModelError(tr("{name} holds no LoRA layers.", name=path.name))
+    new = [path.absolute() for path in paths]
+    for path in new:
+        lora_file.read_header(path)  # a file that is none is told as such
+        if not looks_like_lora(path):
+            raise ModelError(tr("{name} holds no LoRA layers.", name=path.name))
     runs, files = _remembered()
-    _remember(runs, [*files, path.absolute()])
+    _remember(runs, [*files, *new])
 
 
 def add_runs_folder(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, Qt, QTimer
@@ -28,6 +29,7 @@ from app.texts import tr
 from app.user_actions import UserActions
 from app.widgets.banner import Banner
 from app.widgets.drop_zone import DropOverlay, dropped_paths
+from app.widgets.named import named
 from app.widgets.train_bar import TrainBar
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class MainWindow(QMainWindow):
     """Everything that is on the screen. What the user does beyond looking is in `app.user_actions`."""
 
     def __init__(self) -> None:
-        super().__init__(objectName="main_window")
+        super().__init__()
+        self.setObjectName("main_window")
         self.project = Project(self)
         self.pictures = Pictures(self.project, self)
         self.planner = Planner(self.project, self.pictures, self)
@@ -163,7 +166,7 @@ class MainWindow(QMainWindow):
         from app.widgets.queue_list import QueueList
 
         page = TrainingPage()
-        page.queue_box.layout().addWidget(QueueList(self.queue))
+        page.queue_box.add(QueueList(self.queue))
         page.resultsWanted.connect(self.do.show_results)
         page.resumeRequested.connect(lambda controller: self.queue.enqueue(controller.folder))
         page.show_run(self.queue.current)
@@ -203,7 +206,7 @@ class MainWindow(QMainWindow):
         row.addWidget(middle, 1)
         self.setCentralWidget(whole)
         for i, name in enumerate(PLACES, start=1):
-            QShortcut(QKeySequence(f"Ctrl+{i}"), self, lambda place=name: self._on_rail(place))
+            QShortcut(QKeySequence(f"Ctrl+{i}"), self, partial(self._on_rail, name))
         QShortcut(QKeySequence("Ctrl+Return"), self, self.do.train)
 
     def _rail(self) -> QFrame:
@@ -211,15 +214,18 @@ class MainWindow(QMainWindow):
         column = QVBoxLayout(rail)
         column.setContentsMargins(theme.space(0.75), theme.space(1), theme.space(0.75), theme.space(1))
         column.setSpacing(theme.space(0.5))
-        self._menu_button = QToolButton(objectName="project_menu", toolTip=tr("Projects and preferences"), text=tr("Projects"))
+        self._menu_button = named(QToolButton(), "project_menu", tip=tr("Projects and preferences"))
+        self._menu_button.setText(tr("Projects"))
         self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu_button.setMenu(self._menu())
         group = QButtonGroup(self)
         titles = (tr("Dataset"), tr("Recipe"), tr("Training"), tr("Results"), tr("Library"))
         buttons = [self._menu_button]
         for i, (name, title) in enumerate(zip(PLACES, titles, strict=True), start=1):
-            button = QToolButton(objectName=f"rail_{name}", text=title, checkable=True, toolTip=f"{title}  (Ctrl+{i})")
-            button.clicked.connect(lambda _checked=False, place=name: self._on_rail(place))
+            button = named(QToolButton(), f"rail_{name}", tip=f"{title}  (Ctrl+{i})")
+            button.setText(title)
+            button.setCheckable(True)
+            button.clicked.connect(partial(self._on_rail, name))
             group.addButton(button)
             self._rail_buttons[name] = button
             buttons.append(button)
@@ -246,7 +252,7 @@ class MainWindow(QMainWindow):
         themes = menu.addMenu(tr("Appearance"))
         choice = QActionGroup(self)
         for scheme, title in zip(theme.SCHEMES, (tr("As the system"), tr("Light"), tr("Dark")), strict=True):
-            action = themes.addAction(title, lambda scheme=scheme: self.do.set_theme(scheme))
+            action = themes.addAction(title, partial(self.do.set_theme, scheme))
             action.setCheckable(True)
             action.setChecked(preferences.get("theme", "system") == scheme)
             choice.addAction(action)
@@ -259,7 +265,7 @@ class MainWindow(QMainWindow):
     def _fill_recent(self) -> None:
         self._recent_menu.clear()
         for path in project.recent()[:MOST_RECENT]:
-            self._recent_menu.addAction(path.parent.name, lambda path=path: self.do.open_project(path))
+            self._recent_menu.addAction(path.parent.name, partial(self.do.open_project, path))
 
     def _connect(self) -> None:
         self.bar.trainClicked.connect(self.do.train)
@@ -275,7 +281,7 @@ class MainWindow(QMainWindow):
 
     # ---- what happens
 
-    def _on_rail(self, place: str) -> None:
+    def _on_rail(self, place: str, _checked: bool = False) -> None:
         self.go(place)
 
     def _on_planned(self) -> None:

@@ -1,4 +1,4 @@
-"""How long a run should be, in what matters: how often each picture is seen. Imports neither torch nor Qt."""
+"""How long a run should be, in what matters: how often each picture is seen. QtCore only."""
 
 from __future__ import annotations
 
@@ -37,10 +37,21 @@ class Length:
         length = tr("{n} epochs", n=f"{self.epochs:,}") if self.epochs else tr("{n} steps", n=f"{self.steps:,}")
         if not self.pictures:
             return tr("{length}. Add pictures to see how often each of them is seen.", length=length)
-        times = tr("once") if round(self.views) == 1 else tr("less than once") if self.views < 0.5 else tr("about {n} times", n=f"{round(self.views):,}")
+        times = (
+            tr("once")
+            if round(self.views) == 1
+            else tr("less than once")
+            if self.views < 0.5
+            else tr("about {n} times", n=f"{round(self.views):,}")
+        )
         if self.pictures == 1:
             return tr("{length}: your picture is seen {times}.", length=length, times=times)
-        return tr("{length}: each of your {pictures} pictures is seen {times}.", length=length, pictures=f"{self.pictures:,}", times=times)
+        return tr(
+            "{length}: each of your {pictures} pictures is seen {times}.",
+            length=length,
+            pictures=f"{self.pictures:,}",
+            times=times,
+        )
 
 
 def name_of(position: int) -> str:
@@ -88,7 +99,7 @@ def nice(number: float) -> int:
 
 def _two_digits(number: float) -> int:
     power = 10 ** max(0, math.floor(math.log10(max(1.0, number))) - 1)
-    return round(number / power) * power
+    return int(round(number / power) * power)
 
 
 def _preset_value(project: Project, name: str) -> int:

@@ -62,7 +62,8 @@ SCHEMES = ("system", "light", "dark")
 
 def is_dark() -> bool:
     """Whether the window is dark now: as the user chose, else as the system is."""
-    chosen = QGuiApplication.instance().property("atelier_scheme") if QGuiApplication.instance() else None
+    app = QGuiApplication.instance()
+    chosen = app.property("atelier_scheme") if app is not None else None
     if chosen in ("light", "dark"):
         return bool(chosen == "dark")
     return QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
@@ -117,7 +118,9 @@ def _style_sheet() -> str:
         text = text.replace(f"@{field}", getattr(colours(), field))
     arrow = resources.path("icons", "chevron_down_dark.svg" if is_dark() else "chevron_down_light.svg").as_posix()
     tick = resources.path("icons", "tick_dark.svg" if is_dark() else "tick_light.svg").as_posix()
-    return text.replace("$arrow", arrow).replace("$tick", tick)
+    text = text.replace("$arrow", arrow).replace("$tick", tick)
+    points = QApplication.font().pointSizeF()
+    return text.replace("$title", f"{points * 2:.1f}pt").replace("$heading", f"{points * 1.3:.1f}pt")
 
 
 def space(steps: float = 1) -> int:

@@ -1,4 +1,8 @@
-"""Small versions of pictures: made with Pillow, kept in a folder that can be thrown away at any time. For threads; no Qt."""
+"""Small versions of pictures: made with Pillow, kept in a folder that can be thrown away at any time. For threads; no Qt.
+
+Pillow lets go of Python's lock while it decodes. `yield_now` is called wherever it has it again, so that the caller can hold
+its threads back there for as long as the window is painting.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from trainer import pixels
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LEVELS_PX = (256, 512)  # the longest sides that are kept on disk
 MAX_BYTES = 500_000_000
@@ -36,7 +40,9 @@ def stamp_of(path: Path) -> Stamp:
     return info.st_mtime_ns, info.st_size
 
 
-def thumbnail(path: Path, side_px: int, folder: Path, stamp: Stamp) -> Image.Image:
+def thumbnail(
+    path: Path, side_px: int, folder: Path, stamp: Stamp, yield_now: Callable[[], object] = bool
+) -> Image.Image:
     """The picture in RGB, upright, its longest side at most `side_px`; from the folder when it is there.
 
     Raises:
@@ -44,13 +50,16 @@ def thumbnail(path: Path, side_px: int, folder: Path, stamp: Stamp) -> Image.Ima
     """
     level = next((side for side in LEVELS_PX if side >= side_px), side_px)
     kept = _kept_path(path, level, folder, stamp)
-    small = _read_kept(kept)
+    small = _read_kept(kept, yield_now)
     if small is None:
-        small = _make(path, level)
+        small = _make(path, level, yield_now)
+        yield_now()
         if level in LEVELS_PX and max(small.size) == level:  # a smaller picture is quick enough as it is
             _keep(small, kept)
+    yield_now()
     if max(small.size) > side_px:
         small.thumbnail((side_px, side_px), Image.Resampling.BICUBIC)
+        yield_now()
     return small
 
 
@@ -73,17 +82,20 @@ def prune(folder: Path, max_bytes: int = MAX_BYTES) -> int:
     return removed
 
 
-def _make(path: Path, side_px: int) -> Image.Image:
+def _make(path: Path, side_px: int, yield_now: Callable[[], object]) -> Image.Image:
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (side_px, side_px))  # JPEG: decoded at an eighth, a quarter or half of the size
+            yield_now()
             picture.load()
+            yield_now()
             upright = ImageOps.exif_transpose(picture)
             if max(upright.size) > 4 * side_px and upright.mode in ("RGB", "L"):
                 upright.thumbnail((side_px, side_px), Image.Resampling.BICUBIC, reducing_gap=2.0)
             rgb = pixels.flatten(upright, PAPER)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path.name} cannot be shown: {error}") from None
+    yield_now()
     rgb.thumbnail((side_px, side_px), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return rgb
 
@@ -94,10 +106,13 @@ def _kept_path(path: Path, side_px: int, folder: Path, stamp: Stamp) -> Path:
     return folder / digest[:2] / f"{digest}.jpg"
 
 
-def _read_kept(path: Path) -> Image.Image | None:
+def _read_kept(path: Path, yield_now: Callable[[], object]) -> Image.Image | None:
     """The kept thumbnail; None when there is none, or half of one after the machine lost power."""
     try:
         with Image.open(path) as picture:
+            yield_now()
+            picture.load()
+            yield_now()
             out = picture.convert("RGB")
         if time.time() - path.stat().st_mtime > _TOUCHED_AFTER_S:
             os.utime(path)

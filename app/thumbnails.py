@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from app.background import Background
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from app.thumbnail_store import Stamp
@@ -68,6 +69,8 @@ class _Workshop:
         self.threads = 0
         self.relay = _Relay()
         self.folder = places.thumbnails()
+        self.open_gate = threading.Event()
+        self.open_gate.set()
 
     def work(self) -> None:
         """In a thread: makes thumbnails until none is waited for."""
@@ -78,7 +81,8 @@ class _Workshop:
                     return
                 path, wanted = self.waiting.popitem()
                 self.at_work[path] = wanted
-            made = _make(wanted, self.folder)
+            self.open_gate.wait()
+            made = _make(wanted, self)
             with self.lock:
                 del self.at_work[path]
             self.relay.made.emit(made)
@@ -142,6 +146,18 @@ class Thumbnails(QObject):
         self._round += 1
         self._broken.clear()
 
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Keeps the threads from taking Python's lock, for the few ms of a paint; what they do without it goes on.
+
+        A paint calls Qt some hundred times and gives the lock away each time; it would wait for it as often.
+        """
+        self._workshop.open_gate.clear()
+        try:
+            yield
+        finally:
+            self._workshop.open_gate.set()
+
     @property
     def memory_bytes(self) -> int:
         """How much the thumbnails in memory take."""
@@ -195,12 +211,12 @@ class Thumbnails(QObject):
             self._bytes -= kept.image.sizeInBytes()
 
 
-def _make(wanted: _Wanted, folder: Path) -> _Made:
+def _make(wanted: _Wanted, shop: _Workshop) -> _Made:
     try:
         stamp = thumbnail_store.stamp_of(wanted.path)
         if stamp == wanted.known:
             return _Made(wanted, QImage(), stamp)
-        picture = thumbnail_store.thumbnail(wanted.path, wanted.side_px, folder, stamp)
+        picture = thumbnail_store.thumbnail(wanted.path, wanted.side_px, shop.folder, stamp, shop.open_gate.wait)
     except (DataError, OSError):
         return _Made(wanted, QImage(), broken=True)
     width, height = picture.size

@@ -65,11 +65,11 @@ class UserActions:
 
     def open_project(self, path: Path) -> None:
         """Opens a project file."""
-        self._try(lambda: self._opened(self._window.project.open(path)))
+        self._open(lambda: self._window.project.open(path))
 
     def open_demo(self) -> None:
         """Opens the demo: everything is filled in, Train is the next click."""
-        self._try(lambda: self._opened(opening.demo(self._window.project)))
+        self._open(lambda: opening.demo(self._window.project))
 
     def rename(self) -> None:
         """Another title for the open project."""
@@ -85,7 +85,7 @@ class UserActions:
 
     def use_settings(self, values: dict[str, Any], title: str) -> None:
         """A new project with the settings of a run or a LoRA."""
-        self._try(lambda: self._opened(opening.from_settings(self._window.project, values, title), place="recipe"))
+        self._open(lambda: opening.from_settings(self._window.project, values, title), place="recipe")
 
     # ---- dropping
 
@@ -107,9 +107,9 @@ class UserActions:
     def _take(self, found: intake.Intake) -> None:
         project, banner, path = self._window.project, self._window.banner, found.paths[0]
         if found.kind == "project":
-            self._opened(project.open(path))
+            self._open(lambda: project.open(path))
         elif found.kind == "settings":
-            self._opened(opening.from_run_file(project, path), place="recipe")
+            self._open(lambda: opening.from_run_file(project, path), place="recipe")
         elif found.kind == "base":
             self._take_base(path)
         elif found.kind == "lora":
@@ -124,7 +124,7 @@ class UserActions:
 
     def _new(self, paths: Sequence[Path]) -> None:
         opening.from_pictures(self._window.project, paths)
-        self._opened(None)
+        self._opened()
 
     def _add(self, paths: Sequence[Path]) -> None:
         added = opening.add_pictures(self._window.project, paths)
@@ -288,7 +288,16 @@ class UserActions:
 
     # ---- inside
 
-    def _opened(self, _done: object, place: str = "dataset") -> None:
+    def _open(self, act: Callable[[], None], place: str = "dataset") -> None:
+        """Opens or makes a project, and goes there if that went well."""
+
+        def open_and_go() -> None:
+            act()
+            self._opened(place)
+
+        self._try(open_and_go)
+
+    def _opened(self, place: str = "dataset") -> None:
         self._window.banner.hide()
         self._window.go(place)
 

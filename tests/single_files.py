@@ -108,6 +108,9 @@ def true_size(family: str) -> dict[str, torch.Tensor]:
     for prefix in ("conditioner.embedders.1.model.", "cond_stage_model.model."):
         if prefix + "positional_embedding" in out:
             out[prefix + "logit_scale"] = torch.empty((), device="meta")
+    for name in [n for n in out if n.startswith("cond_stage_model.model.transformer.resblocks.22.")]:  # diffusers has 23 of the 24 layers
+        out[name.replace(".22.", ".23.")] = out[name]
+        out["cond_stage_model.model.text_projection"] = torch.empty(1024, 1024, device="meta")
     return out
 
 

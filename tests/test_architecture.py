@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import re
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from trainer.families import FAMILIES
 ROOT = Path(__file__).parents[1]
 LIGHT_BY_DESIGN = {f"trainer.{name}" for name in (
     "settings", "settings_file", "presets", "events", "run_folder", "dataset", "captions", "pixels", "buckets",
-    "batches", "lora_file", "control", "metadata", "errors", "families",
+    "batches", "lora_file", "control", "metadata", "metadata_settings", "errors", "families", "forecast", "preflight",
 )}  # fmt: skip
-LIGHT_APP = ("app.arguments", "app.progress", "app.worker_process", "app.cli", "app.__main__")
+LIGHT_APP = (
+    "app.arguments", "app.progress", "app.worker_process", "app.places", "app.run_record", "app.cli", "app.__main__",
+)  # fmt: skip
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes")
 QT = ("PySide6", "PySide2", "PyQt6", "PyQt5", "shiboken6", "qtpy")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
@@ -108,6 +111,49 @@ def test_light_modules_and_the_command_line_import_nothing_heavy_not_even_throug
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("light")
+
+
+def test_the_window_imports_nothing_heavy_not_even_through_others() -> None:
+    """All of app/, with Qt, in one fresh interpreter: the window opens at once, and its process never holds a GPU."""
+    modules = [name for name in SOURCES if name.split(".")[0] == "app"]
+    assert {"app.main_window", "app.run_controller", "app.pages.training"} <= set(modules)
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(name)\n"
+        f"    heavy = sorted({{m.split('.')[0] for m in sys.modules}} & set({[*HEAVY]}))\n"
+        "    if heavy: sys.exit(f'{name} imports {heavy}')\n"
+        "print('light', 'PySide6.QtWidgets' in sys.modules)"
+    )
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert (done.returncode, done.stdout) == (0, "light True\n"), done.stderr
+
+
+def test_the_app_names_nothing_heavy_not_even_for_later() -> None:
+    """An import in a function would only wait for its hour; the worker alone may have it, in its own process."""
+    wrong = {
+        name: found
+        for name, tree in TREES.items()
+        if name.split(".")[0] == "app"
+        and (found := [i for node in ast.walk(tree) for i in imports(node) if i.split(".")[0] in HEAVY])
+    }
+    assert wrong == {}
+
+
+def test_no_page_imports_another_page_nor_the_window() -> None:
+    """What pages have in common belongs to app/ or app/widgets/; app/main_window.py alone knows all pages."""
+    pages = [name for name in SOURCES if name.startswith("app.pages.")]
+    assert len(pages) >= 3
+    wrong = {
+        name: found
+        for name in SOURCES
+        if name.startswith(("app.pages.", "app.widgets."))
+        and (found := [i for node in ast.walk(TREES[name]) for i in imports(node) if i in (*pages, "app.main_window") and i != name])
+    }
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("name", TRAINER)

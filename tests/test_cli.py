@@ -156,6 +156,9 @@ def test_settings_of_a_run_folder_cannot_be_changed_by_flags(mistake: Callable[.
         ),
         (["--data", "nowhere"], "Pictures folder nowhere does not exist. Check the path."),
         (["--data", "{p}/0.png"], "Pictures: {p}/0.png is a file. Give the folder that holds the pictures."),
+        (["--more-data", "gone.png"], "Pictures: there is no folder or picture gone.png. Check the path, or take it out"),
+        (["--more-data", "empty, {p}/0.txt"], "Pictures: there is no usable picture"),
+        (["--data", "{p}", "--left-out", "0.png,1.png,2.png,3.png,4.png, 5.png"], "All its pictures are left out;"),
         (["--preset", "character"], "Pictures: no folder was given. Choose the folder that holds the pictures."),
         (["--data", "empty"], "Pictures folder empty holds no usable picture"),
         (
@@ -199,9 +202,10 @@ def test_captions_that_are_all_empty_are_one_sentence(
 ) -> None:
     for file in pictures.glob("*.txt"):
         file.write_text("")
-    assert "has a caption, and there is no trigger word" in mistake(
-        "train", "--data", pictures, "--base", tiny_models["sd1"]
-    )
+    base = ("--base", tiny_models["sd1"])
+    sentence = "has a caption, and there is no trigger word"
+    assert f"No picture in {pictures} {sentence}" in mistake("train", "--data", pictures, *base)
+    assert f"None of the 6 pictures {sentence}" in mistake("train", "--more-data", pictures, *base)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trainer.control import LineControl, NoControl
-from trainer.events import Command, Pause, Paused, Resume, SampleNow, SaveNow, Stop, encode
+from trainer.control import LineControl, NoControl, append
+from trainer.events import Command, Detach, Pause, Paused, Resume, SampleNow, SaveNow, Stop, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE_SECONDS = 10.0
 COMMANDS: list[Command] = [Pause(), Resume(), SaveNow(), SampleNow(), Stop(export=True)]
@@ -48,6 +49,14 @@ def polled(control: LineControl, count: int) -> list[Command]:
         out += control.poll()
         time.sleep(0.002)
     return out
+
+
+def is_detached(control: LineControl) -> None:
+    """Waits until the thread has read the word."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not control._detached and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert control._detached
 
 
 def without_waiting_forever(work: object) -> object:
@@ -115,6 +124,69 @@ def test_a_stream_that_breaks_also_ends_the_run() -> None:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
     assert polled(LineControl(broken()), 2) == [SaveNow(), Stop(export=False)]
+    for thread in threading.enumerate():  # its last words belong to this test, which expects them
+        if thread.name == "commands":
+            thread.join(PATIENCE_SECONDS)
+
+
+def test_after_detach_the_end_of_the_stream_means_nothing_and_commands_come_from_the_file(
+    window: Window, tmp_path: Path
+) -> None:
+    file = tmp_path / "commands.jsonl"
+    control = LineControl(window, file)
+    window.send(encode(Detach()))
+    window.send(None)
+    is_detached(control)
+    assert control.poll() == []
+    for command in COMMANDS:
+        append(file, command)
+    assert control.poll() == COMMANDS and control.poll() == []
+    append(file, Pause())
+    assert control.poll() == [Pause()]
+
+
+def test_what_stood_in_the_file_before_detach_is_not_obeyed(window: Window, tmp_path: Path) -> None:
+    file = tmp_path / "commands.jsonl"
+    append(file, Stop())  # for a worker that has ended long ago
+    control = LineControl(window, file)
+    assert control.poll() == []
+    window.send(encode(Detach()))
+    is_detached(control)
+    append(file, SaveNow())
+    assert control.poll() == [SaveNow()]
+
+
+def test_the_file_means_nothing_before_detach(window: Window, tmp_path: Path) -> None:
+    control = LineControl(window, tmp_path / "commands.jsonl")
+    append(tmp_path / "commands.jsonl", Stop())
+    assert control.poll() == []
+    window.send(encode(Pause()))
+    assert polled(control, 1) == [Pause()]
+
+
+def test_a_paused_run_hears_a_command_in_the_file(window: Window, tmp_path: Path) -> None:
+    file = tmp_path / "commands.jsonl"
+    control = LineControl(window, file)
+    window.send(encode(Detach()))
+    window.send(None)
+    is_detached(control)
+    threading.Timer(0.05, append, (file, Resume())).start()
+    assert without_waiting_forever(control.wait) == Resume()
+
+
+def test_half_a_line_in_the_file_waits_for_its_end_and_garbage_is_kept(window: Window, tmp_path: Path) -> None:
+    file = tmp_path / "commands.jsonl"
+    control = LineControl(window, file)
+    window.send(encode(Detach()))
+    is_detached(control)
+    line = encode(Stop(export=True))
+    file.write_text("hello\n\n" + encode(Paused(3)) + "\n" + line[:9], encoding="utf-8")
+    assert control.poll() == []
+    with file.open("a", encoding="utf-8") as more:
+        more.write(line[9:] + "\n")
+    assert control.poll() == [Stop(export=True)]
+    problems = [control.problems.get_nowait() for _ in range(control.problems.qsize())]
+    assert problems[0].startswith("Not a line") and problems[1].startswith("An event was sent") and len(problems) == 2
 
 
 def test_without_control_nothing_comes_and_a_pause_ends_the_run() -> None:

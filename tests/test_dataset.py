@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.conftest import draw_pictures
 from trainer import pixels
-from trainer.dataset import DataSet, Picture, require_captions, scan
+from trainer.dataset import DataSet, Picture, require_captions, scan, scan_training
 from trainer.errors import DataError
+from trainer.settings import TrainingSettings
 
 UNKNOWN = "it is not a picture, or of an unknown kind"
 
@@ -187,6 +188,93 @@ def test_pictures_without_any_words_are_refused_unless_there_is_a_trigger(pictur
     require_captions(data, pictures, "zorblin")
     with pytest.raises(DataError, match=r"No picture in .* has a caption, and there is no trigger word\. Write"):
         require_captions(data, pictures, "")
+
+
+def test_without_a_folder_of_their_own_pictures_without_words_are_counted(pictures: Path) -> None:
+    for file in pictures.glob("*.txt"):
+        file.unlink()
+    data = scan(Path(), more=[pictures])
+    with pytest.raises(DataError, match=r"^None of the 6 pictures has a caption, and there is no trigger word\. Write"):
+        require_captions(data, Path(), "")
+    put(pictures.parent / "more" / "a.png", caption=None)
+    with pytest.raises(DataError, match=r"^None of the 7 pictures has a caption"):
+        require_captions(scan(pictures, more=[pictures.parent / "more"]), pictures, "")
+
+
+def test_more_folders_and_single_files_come_after_the_folder_in_the_order_given(tmp_path: Path) -> None:
+    for name in ("one/b.png", "one/a.png", "two/sub/a.png", "three/x.png", "three/y.png"):
+        put(tmp_path / name, caption=name)
+    data = scan(tmp_path / "one", more=[tmp_path / "three" / "y.png", tmp_path / "two"])
+    assert shown(data, tmp_path) == ["one/a.png", "one/b.png", "three/y.png", "two/sub/a.png"]
+    assert [p.relative for p in data.pictures] == ["a.png", "b.png", "y.png", "sub/a.png"]
+    assert [p.caption for p in data.pictures] == shown(data, tmp_path) and data.problems == ()
+    only = scan(Path(), more=[tmp_path / "two", tmp_path / "three" / "x.png"])
+    assert shown(only, tmp_path) == ["two/sub/a.png", "three/x.png"]
+
+
+def test_a_picture_that_is_found_twice_counts_once(tmp_path: Path) -> None:
+    for name in ("a.png", "sub/b.png"):
+        put(tmp_path / name)
+    (tmp_path / "sub" / "bad.png").touch()
+    twice = [tmp_path / "sub", tmp_path / "sub" / "b.png", tmp_path / "sub" / ".." / "a.png", tmp_path]
+    data = scan(tmp_path, more=twice)
+    assert shown(data, tmp_path) == ["a.png", "sub/b.png"] and data.views == 2
+    assert len(data.problems) == 1, "a broken file is told once"
+
+
+def test_repeats_count_for_more_folders_too(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    put(tmp_path / "3_more" / "2_b" / "c.png")
+    data = scan(tmp_path / "3_more", more=[tmp_path / "a.png"], repeats=5)
+    assert [p.repeats for p in data.pictures] == [30, 5]
+
+
+def test_what_is_left_out_is_not_trained_but_known(pictures: Path) -> None:
+    (pictures / "1.txt").unlink()
+    data = scan(pictures, left_out=("1.png", "4.png", "no such picture.png"))
+    assert shown(data, pictures) == ["0.png", "2.png", "3.png", "5.png"] and data.views == 4
+    assert [p.relative for p in data.left_out] == ["1.png", "4.png"]
+    assert data.problems == (), "a missing caption of a picture that is left out matters to nobody"
+
+
+def test_paths_of_what_is_left_out_have_slashes_and_go_from_each_folder(tmp_path: Path) -> None:
+    for name in ("one/sub/a.png", "one/a.png", "two/sub/a.png", "two/b.png"):
+        put(tmp_path / name)
+    data = scan(tmp_path / "one", more=[tmp_path / "two"], left_out=("sub/a.png",))
+    assert shown(data, tmp_path) == ["one/a.png", "two/b.png"] and len(data.left_out) == 2
+
+
+def test_when_everything_is_left_out_the_sentence_says_so(pictures: Path) -> None:
+    names = [f"{i}.png" for i in range(6)]
+    with pytest.raises(DataError, match=r"Pictures folder .* All its pictures are left out; take some in again\.$"):
+        scan(pictures, left_out=names)
+    with pytest.raises(DataError, match=r"^Pictures: .* in .*0\.png\. All the pictures are left out; take some"):
+        scan(Path(), more=[pictures / "0.png"], left_out=names)
+
+
+def test_more_pictures_that_cannot_be_used_are_told_in_a_sentence(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^Pictures: there is no folder or picture .*gone\.png\. Check the path, or take it"):
+        scan(pictures, more=[tmp_path / "gone.png"])
+    (tmp_path / "empty").mkdir()
+    data = scan(pictures, more=[pictures / "0.txt", tmp_path / "empty"])
+    assert len(data.pictures) == 6 and len(data.problems) == 1
+    assert data.problems[0].startswith("0.txt is left out: it is no picture (.png, .jpg")
+    with pytest.raises(DataError, match=r"^Pictures: there is no usable picture \(.*\) in .*/empty, .*/0\.txt\. All 1 "):
+        scan(Path(), more=[tmp_path / "empty", pictures / "0.txt"])
+    with pytest.raises(DataError, match=r"^Pictures folder .*empty holds no usable picture"):
+        scan(Path(), more=[tmp_path / "empty"])
+    with pytest.raises(DataError, match=r"0\.png is a file\. Give the folder"):
+        scan(pictures / "0.png", more=[pictures])
+
+
+def test_a_run_trains_what_its_settings_name(pictures: Path, tmp_path: Path) -> None:
+    one = put(tmp_path / "one.png")
+    settings = TrainingSettings(data=pictures, more_data=(one,), left_out=("0.png",), repeats=2)
+    data = scan_training(settings)
+    assert shown(data, tmp_path) == [*(f"pictures/{i}.png" for i in range(1, 6)), "one.png"] and data.views == 12
+    assert len(scan_training(TrainingSettings(more_data=(one,))).pictures) == 1
+    with pytest.raises(DataError, match="no folder was given"):
+        scan_training(TrainingSettings())
 
 
 def test_a_copy_of_the_folder_elsewhere_gives_the_same_list(tmp_path: Path) -> None:

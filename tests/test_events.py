@@ -40,6 +40,7 @@ GOLDEN = {
     "stop": "export: bool = True",
     "save_now": "",
     "sample_now": "",
+    "detach": "",
 }
 
 

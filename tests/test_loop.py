@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -400,3 +401,26 @@ def test_dropout_of_trained_text_encoders_is_off_in_validation(
     )
     first_losses = [next(e.loss for e in events if isinstance(e, Validated)) for events in (plain, dropping)]
     assert first_losses[0] == first_losses[1]
+
+
+def test_a_step_takes_as_long_as_the_device_works_on_it_not_as_long_as_it_takes_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU works on while the loop goes ahead; reading the losses waits for it, for all the steps since the last reading."""
+    clock, told = [100.0], []
+
+    class Lazy:
+        def tolist(self) -> list[float]:
+            clock[0] += 0.6
+            return [1.0, 2.0]
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop.torch, "stack", lambda tensors: Lazy())
+    monkeypatch.setattr(loop.devices, "memory_gb", lambda device: 0.0)
+    waiting = loop._Losses(SimpleNamespace(device="cpu"), told.append)  # type: ignore[arg-type]
+    for step, seconds in ((1, 0.1), (2, 0.2)):
+        clock[0] += seconds
+        waiting.add(step, torch.zeros(()), {"unet": 1e-4})
+    waiting.report()
+    assert [(e.step, e.loss) for e in told] == [(1, 1.0), (2, 2.0)]
+    assert [e.seconds for e in told] == pytest.approx([0.4, 0.5])

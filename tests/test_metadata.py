@@ -165,6 +165,32 @@ def test_tag_frequency_has_two_levels_and_counts() -> None:
     assert all(type(count) is int for count in frequency["pictures"].values())
 
 
+def test_pictures_from_several_folders_are_counted_under_their_own_ones() -> None:
+    """Also single files, under the folder they lie in, and two folders of one name, which no reader could tell apart."""
+
+    def there(path: str, relative: str, caption: str, repeats: int = 1) -> Entry:
+        picture = Picture(HOME / path, 64, 64, caption, repeats, relative)
+        return Entry(picture, Fit((64, 64), (64, 64), (0, 0)), (caption,))
+
+    entries = (
+        there("pictures/a.png", "a.png", "fox"), there("pictures/3_x/b.png", "3_x/b.png", "fox, snow", 3),
+        there("bears/deep/er/c.png", "deep/er/c.png", "bear"), there("bears/d.png", "d.png", "bear, snow"),
+        there("old/bears/one.png", "one.png", "bear"),
+    )  # fmt: skip
+    chosen = settings(more_data=(HOME / "bears", HOME / "old" / "bears" / "one.png"), left_out=("secret.png",))
+    values = built(chosen, facts(entries=entries))
+    assert json.loads(values["ss_dataset_dirs"]) == {
+        "1_pictures": {"n_repeats": 1, "img_count": 1},
+        "3_pictures": {"n_repeats": 3, "img_count": 1},
+        "bears": {"n_repeats": 1, "img_count": 3},
+    }
+    assert json.loads(values["ss_tag_frequency"]) == {"pictures": {"fox": 2, "snow": 1}, "bears": {"bear": 3, "snow": 1}}
+    assert values["ss_num_train_images"] == "7"
+    assert not any("secret" in value or "old" in value for value in values.values())
+    only = built(settings(data=Path(), more_data=(HOME / "bears",), regularization=None), facts(entries=entries[2:4]))
+    assert json.loads(only["ss_dataset_dirs"]) == {"bears": {"n_repeats": 1, "img_count": 2}}
+
+
 def test_dataset_dirs_and_bucket_info_have_kohyas_form() -> None:
     prior = (entry("d.png", "person"),)
     values = a1111_table(built(known=facts(regularization=prior)))

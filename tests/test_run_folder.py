@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,20 @@ def test_paths_in_the_runs_settings_are_absolute(tmp_path: Path, monkeypatch: py
     assert create(wanted.model_copy(update={"data": Path()}), today=DAY).settings().data == Path()
 
 
+def test_more_pictures_in_the_runs_settings_are_absolute_and_what_is_left_out_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    more = (Path("bears"), Path("a/one.png"), Path("~/foxes"), Path("/there"))
+    folder = create(TrainingSettings(more_data=more, left_out=("a/b.png",)), today=DAY)
+    assert folder.path.name == "2026-11-24_bears"
+    kept = folder.settings()
+    assert kept.more_data == (tmp_path / "bears", tmp_path / "a" / "one.png", tmp_path / "home" / "foxes", Path("/there"))
+    assert kept.left_out == ("a/b.png",) and kept.data == Path()
+
+
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
@@ -137,9 +152,9 @@ def test_a_path_that_is_not_unicode_is_told_in_a_sentence_and_leaves_no_folder(t
 
 def test_the_layout_is_the_one_in_the_design(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    files = (folder.settings_path, folder.events_path, folder.log_path)
+    files = (folder.settings_path, folder.events_path, folder.commands_path, folder.log_path)
     assert [folder.relative(p) for p in (*files, folder.checkpoint(200), folder.sample(200, 0, 42), folder.export)] == [
-        "run.toml", "events.jsonl", "log.txt", "checkpoints/000200", "samples/000200_p0_s42.png", "export",
+        "run.toml", "events.jsonl", "commands.jsonl", "log.txt", "checkpoints/000200", "samples/000200_p0_s42.png", "export",
     ]  # fmt: skip
     assert folder.checkpoint(1_234_567).name == "1234567"
 
@@ -217,17 +232,45 @@ def test_a_second_worker_is_refused_until_the_first_is_gone_even_by_kill_9(tmp_p
     holder = subprocess.Popen(
         [sys.executable, "-c", hold, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    folder = RunFolder(tmp_path)
     with holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+            assert folder.is_held()
             sentence = r"Another worker is training in .* Stop it first, or start a new run\."
-            with pytest.raises(RunError, match=sentence), RunFolder(tmp_path).locked():
+            with pytest.raises(RunError, match=sentence), folder.locked(patience_s=0.1):
                 pytest.fail("two workers in one folder")
+            assert folder.is_held(), "the question and the refusal must not break the lock"
         finally:
             holder.kill()
             holder.wait()
+        assert not folder.is_held()
+        with folder.locked():
+            assert folder.is_held()
+    assert not folder.is_held()
+
+
+def test_asking_who_holds_a_folder_makes_no_file_and_minds_no_folder_that_is_gone(tmp_path: Path) -> None:
+    assert not RunFolder(tmp_path).is_held() and everything_below(tmp_path) == []
+    assert not RunFolder(tmp_path / "gone").is_held()
+
+
+def test_a_lock_that_is_held_for_a_moment_only_is_waited_for(tmp_path: Path) -> None:
+    """As it is by `is_held`, of a window that looks just when a worker starts."""
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
         with RunFolder(tmp_path).locked():
-            pass
+            held.set()
+            let_go.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    threading.Timer(0.1, let_go.set).start()
+    with RunFolder(tmp_path).locked(patience_s=10):
+        assert let_go.is_set()
+    thread.join()
 
 
 def test_the_lock_is_free_again_after_an_error_inside(tmp_path: Path) -> None:

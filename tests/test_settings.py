@@ -19,7 +19,8 @@ FOLDER = Path("/Bilder/Zörblin 絵 🦊")
 # Another value than the default for every field, all at once; noise_offset and multires_iterations exclude each other.
 OTHER: dict[str, Any] = {
     "base": "/Modelle/süß", "vae": FOLDER / "vae.safetensors", "precision": "bf16", "prediction": "v_prediction", "clip_skip": 2, "max_tokens": 225,
-    "device": "cuda:1", "gradient_checkpointing": True, "data": FOLDER, "resolution": 768, "buckets": False,
+    "device": "cuda:1", "gradient_checkpointing": True, "data": FOLDER, "more_data": (FOLDER / "more", FOLDER / "火.png"), "left_out": ("a/b.png",), "resolution": 768, "buckets": False,
+    "more_data": (FOLDER / "more", Path("one.png").absolute()), "left_out": ("a/b.png", "絵, 2.png"),
     "bucket_step": 32, "bucket_min": 320, "bucket_max": 1536, "upscale": False, "repeats": 3, "flip": True,
     "background": "rebeccapurple", "regularization": FOLDER / "class", "prior_weight": 0.5,
     "validation": FOLDER / "held out", "cache": "memory", "cache_folder": FOLDER / "cache",
@@ -73,6 +74,10 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ({"targets": "attention"}, 'Layers is "attention"; it must be a list.'),
     ({"base": 5}, "Base model is 5; it must be text."),
     ({"data": 5}, "Pictures is 5; it must be a path."),
+    ({"more_data": "/a"}, 'More pictures is "/a"; it must be a list.'),
+    ({"more_data": ["/a", 5]}, "More pictures is 5; it must be a path."),
+    ({"left_out": "a.png"}, 'Left out is "a.png"; it must be a list.'),
+    ({"left_out": [5]}, "Left out is 5; it must be text."),
     ({"regularization": False}, "Regularisation pictures is False; it must be a path."),
     ({"rnak": 8}, 'Unknown setting "rnak" in run.toml. Did you mean "rank"?'),
     ({"zzzzzz": 8}, 'Unknown setting "zzzzzz" in run.toml.'),
@@ -203,6 +208,28 @@ def test_relative_paths_in_a_run_file_are_relative_to_the_file(tmp_path: Path, m
     assert settings_file.read(Path("run.toml")).base == "stays/a/name"
 
 
+def test_more_pictures_in_a_run_file_are_relative_to_the_file_and_what_is_left_out_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    there = (tmp_path / "there").as_posix()
+    lines = f'more_data = ["sub", "sub/one.png", "{there}", "~/pictures"]\nleft_out = ["sub/a.png", "~/b.png"]'
+    Path("here").mkdir()
+    Path("here/run.toml").write_text(lines, encoding="utf-8")
+    settings = settings_file.read(Path("here/run.toml"))
+    home = tmp_path / "home" / "pictures"
+    assert settings.more_data == (Path("here/sub"), Path("here/sub/one.png"), tmp_path / "there", home)
+    assert settings.left_out == ("sub/a.png", "~/b.png")
+
+
+def test_more_pictures_name_each_place_once_and_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settings_file.from_dict({"more_data": ["a", "", "b", "a", "."]})
+    assert settings.more_data == (Path("a"), Path("b"), tmp_path)
+
+
 def test_a_tilde_in_a_run_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
@@ -293,3 +320,6 @@ def test_the_title_is_the_name_or_the_trigger_or_the_folder() -> None:
     assert settings.model_copy(update={"name": ""}).title == "zorblin"
     assert settings.model_copy(update={"name": "", "trigger": ""}).title == "foxes"
     assert TrainingSettings().title == "lora"
+    assert TrainingSettings(more_data=(Path("a/v1.5"), Path("b"))).title == "v1.5"
+    assert TrainingSettings(more_data=(Path("a/bears/01.PNG"),)).title == "bears"
+    assert TrainingSettings(data=Path("a/foxes"), more_data=(Path("a/bears"),)).title == "foxes"

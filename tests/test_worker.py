@@ -6,18 +6,37 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.worker_process import Outcome, WorkerProcess, command_for
 from tests.runs import make_run
-from trainer.events import Event, Failed, Finished, Hello, Pause, Paused, Resume, Started, StepDone, Stop
+from trainer.control import append
+from trainer.events import Detach, Event, Failed, Finished, Hello, Pause, Paused, Resume, Started, StepDone, Stop
 from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+PATIENCE_SECONDS = 120
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """What the condition gives as soon as that is true; fails when patience ends."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+    return found
+
+
+def last(folder: RunFolder, kind: str) -> dict[str, Any]:
+    """The last event of a kind in events.jsonl, or an empty one."""
+    whole = folder.events_path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return next((e for line in reversed(whole.splitlines()) if (e := json.loads(line))["type"] == kind), {})
 
 
 def until(events: Iterator[Event], kind: type[Event]) -> Event:
@@ -70,6 +89,54 @@ def test_when_the_window_dies_the_state_is_saved_and_the_worker_ends(
     assert len(folder.checkpoints()) == 1
     assert json.loads(folder.events_path.read_text().splitlines()[-1])["type"] == "finished"
     assert not folder.export.exists()
+
+
+def test_a_run_that_is_left_in_the_background_goes_on_and_obeys_the_file(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    folder = make_run(tiny_models["sd1"], pictures, tmp_path, steps=100_000)
+    worker = WorkerProcess(folder)
+    try:
+        until(worker.events(), StepDone)
+        worker.tell(Detach())
+        worker.close()  # both pipes, as when the window closes
+        left_at = last(folder, "step_done")["step"]
+        wait_for(lambda: last(folder, "step_done")["step"] > left_at + 3)
+        append(folder.commands_path, Pause())
+        paused = wait_for(lambda: last(folder, "paused"))["step"]
+        assert folder.is_held() and folder.checkpoints() == [paused]
+
+        second = WorkerProcess(folder)
+        assert not any(isinstance(e, Started) for e in second.events())
+        second.close()
+        assert second.outcome.failed and second.outcome.failed.message.startswith("Another worker is training in")
+        assert last(folder, "step_done")["step"] == paused, "it stands still"
+
+        append(folder.commands_path, Resume())
+        wait_for(lambda: last(folder, "step_done")["step"] > paused)
+        append(folder.commands_path, Stop(export=True))
+        assert worker._process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        worker.kill()
+        worker._process.wait()
+    kept = [json.loads(line)["type"] for line in folder.events_path.read_text().splitlines()]
+    assert kept[-1] == "finished" and kept.count("hello") == 1 and (kept.count("paused"), kept.count("resumed")) == (1, 1)
+    assert (folder.export / "test.safetensors").is_file() and not folder.is_held()
+    assert "Traceback" not in folder.log_path.read_text()
+
+
+def test_half_a_line_of_a_worker_that_was_killed_does_not_swallow_the_first_one_of_the_next(tmp_path: Path) -> None:
+    code = (
+        "import sys, types; from pathlib import Path\n"
+        "sys.modules['trainer.loop'] = types.SimpleNamespace(train=lambda folder, tell, control: None)\n"
+        "from trainer import worker; sys.exit(worker.main(Path(sys.argv[1])))"
+    )
+    whole, cut = '{"type": "paused", "step": 7}\n', '{"type": "step_done", "st'
+    for before in (cut, whole + cut, whole, ""):
+        (tmp_path / "events.jsonl").write_text(before)
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], input="", capture_output=True, text=True, check=True)
+        lines = (tmp_path / "events.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1])["type"] == "hello" and len(lines) == len(before.splitlines()) + 1
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(

@@ -7,13 +7,9 @@ line's "type" is the class name in snake case.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import re
-from typing import TYPE_CHECKING, Any, get_type_hints
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from typing import Any, get_type_hints
 
 PROTOCOL = 1
 
@@ -203,7 +199,7 @@ def decode(line: str) -> Event | Command:
     if kind is None:
         raise ProtocolError(f"Unknown message from the worker: {shown!r}")
     # A newer worker may send more fields than this reader knows; they are ignored.
-    known = {name: (values[name], hint) for name, hint in _hints(kind).items() if name in values}
+    known = {name: (values[name], hint) for name, hint in _FIELDS[kind].items() if name in values}
     for name, (value, hint) in known.items():
         if not _is_a(value, hint):
             raise ProtocolError(f"{name} has the wrong type in {shown!r}")
@@ -216,12 +212,6 @@ def decode(line: str) -> Event | Command:
 def type_name(kind: type) -> str:
     """`StepDone` as "step_done"."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-
-
-@functools.cache
-def _hints(kind: Hashable) -> dict[str, Any]:
-    """The types of a message's fields; they are texts that must be evaluated, which costs more than the rest of decoding."""
-    return get_type_hints(kind)
 
 
 def _is_a(value: Any, hint: Any) -> bool:
@@ -251,3 +241,5 @@ def _plain(value: Any) -> Any:
 _TYPES: dict[str, type[Event] | type[Command]] = {
     type_name(kind): kind for base in (Event, Command) for kind in base.__subclasses__()
 }
+# Looked up once: the hints are texts, and evaluating them costs more than all the rest of decoding.
+_FIELDS = {kind: get_type_hints(kind) for kind in _TYPES.values()}

@@ -106,7 +106,7 @@ class ResultsPage(QWidget):
         body = QHBoxLayout()
         body.setSpacing(theme.space(2))
         body.addLayout(left, 1)
-        self.panel.setFixedWidth(theme.space(38))
+        self.panel.setFixedWidth(theme.space(40))
         body.addWidget(self.panel)
         full = QWidget()
         column = QVBoxLayout(full)
@@ -244,7 +244,7 @@ def columns(results: Results) -> list[Column]:
     for checkpoint in results.checkpoints:
         note, best = "", checkpoint.step == results.best_step
         if checkpoint.validation is not None:
-            note = tr("lowest loss {loss}" if best else "loss {loss}", loss=f"{checkpoint.validation:.3f}")
+            note = tr("lowest {loss}" if best else "loss {loss}", loss=f"{checkpoint.validation:.3f}")
         elif checkpoint.loss is not None:
             note = tr("loss {loss}", loss=f"{checkpoint.loss:.3f}")
         out.append(Column(checkpoint.step, tr("Step {step}", step=f"{checkpoint.step:,}"), note, best))

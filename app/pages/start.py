@@ -26,6 +26,7 @@ import resources
 from app import project, theme
 from app.texts import tr
 from app.widgets.drop_zone import DropZone
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from PySide6.QtCore import QEvent
@@ -52,8 +53,8 @@ class StartPage(QWidget):
         self.drop_zone = DropZone()
         self.drop_zone.folderWanted.connect(self.folderWanted)
         self.drop_zone.filesWanted.connect(self.filesWanted)
-        self._recent = QListWidget(objectName="recent_projects", uniformItemSizes=True)
-        self._recent.setAccessibleName(tr("Recent projects"))
+        self._recent = named(QListWidget(), "recent_projects", spoken=tr("Recent projects"))
+        self._recent.setUniformItemSizes(True)
         self._recent.setIconSize(QSize(theme.space(2.5), theme.space(2.5)))
         self._recent.itemActivated.connect(self._on_chosen)
         self._recent.itemClicked.connect(self._on_chosen)
@@ -114,7 +115,7 @@ class StartPage(QWidget):
         )
         text.setWordWrap(True)
         words.addWidget(text, 1)
-        demo = QPushButton(tr("Try the demo"), objectName="try_demo")
+        demo = named(QPushButton(tr("Try the demo")), "try_demo")
         demo.clicked.connect(self.demoWanted)
         words.addWidget(demo, 0, Qt.AlignmentFlag.AlignLeft)
         row.addLayout(words, 1)

@@ -266,8 +266,14 @@ class _QueueBox(QWidget):
     """Takes no room, not even a margin, while nothing in it is shown."""
 
     def __init__(self) -> None:
-        super().__init__(objectName="queue_box")
-        QVBoxLayout(self).setContentsMargins(0, 0, 0, 0)
+        super().__init__()
+        self.setObjectName("queue_box")
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+
+    def add(self, widget: QWidget) -> None:
+        """Puts a widget into the box."""
+        self._column.addWidget(widget)
 
     def event(self, event: QEvent) -> bool:
         """Something in it is shown or hidden."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
@@ -9,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolBut
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +30,9 @@ class Banner(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         theme.role(self, "banner")
-        self._text = QLabel(objectName="banner_text", wordWrap=True)
+        self._text = named(QLabel(wordWrap=True), "banner_text")
         self._buttons: list[QPushButton] = []
-        self._close = QToolButton(objectName="banner_close", toolTip=tr("Dismiss"), accessibleName=tr("Dismiss"))
+        self._close = named(QToolButton(), "banner_close", tip=tr("Dismiss"), spoken=tr("Dismiss"))
         self._close.clicked.connect(self._on_close)
         self._row = QHBoxLayout(self)
         self._row.setContentsMargins(theme.space(2), theme.space(0.75), theme.space(1), theme.space(0.75))
@@ -53,13 +55,13 @@ class Banner(QFrame):
         self._buttons = []
         self._text.setText(text)
         for i, (label, action) in enumerate(actions):
-            button = QPushButton(label, objectName=f"banner_action_{i}")
-            button.clicked.connect(lambda _checked=False, do=action: self._do(do))
+            button = named(QPushButton(label), f"banner_action_{i}")
+            button.clicked.connect(partial(self._on_action, action))
             self._row.insertWidget(1 + i, button)
             self._buttons.append(button)
         self.show()
 
-    def _do(self, action: Callable[[], object]) -> None:
+    def _on_action(self, action: Callable[[], object], _checked: bool = False) -> None:
         self.hide()
         action()
 

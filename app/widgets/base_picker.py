@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from app.errors import log
 from app.texts import tr
 from app.widgets.drop_zone import dropped_paths
 from app.widgets.elided_label import ElidedLabel
+from app.widgets.named import named
 from trainer.settings import DEMO
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ class BasePicker(QFrame):
         self._detective = BaseDetective(self)
         self._detective.found.connect(self._on_found)
         self._picture = QLabel()
-        self._name = theme.role(QLabel(objectName="base_name"), "heading")
-        self._family = theme.role(QLabel(objectName="base_family"), "chip")
+        self._name = theme.role(named(QLabel(), "base_name"), "heading")
+        self._family = theme.role(named(QLabel(), "base_family"), "chip")
         self._where = theme.role(ElidedLabel(), "muted")
         self._where.setObjectName("base_where")
-        self._error = theme.role(QLabel(objectName="base_error", wordWrap=True), "bad")
+        self._error = theme.role(named(QLabel(wordWrap=True), "base_error"), "bad")
         self._error.setTextFormat(Qt.TextFormat.PlainText)
-        self._change = QPushButton(tr("Change…"), objectName="base_change")
+        self._change = named(QPushButton(tr("Change…")), "base_change")
         self._change.setAccessibleName(tr("Choose another base model"))
         self._menu = QMenu(self)
         self._menu.aboutToShow.connect(self._fill_menu)
@@ -88,7 +90,10 @@ class BasePicker(QFrame):
         self._where.set_whole(shown or tr("Choose the model that you want to teach."))
         self._family.hide()
         self._show_error("")
-        self._detective.ask(base)
+        self._change.setText(tr("Change…") if base else tr("Choose…"))
+        theme.role(self._change, "" if base else "primary")
+        if base:
+            self._detective.ask(base)
 
     def set_error(self, sentence: str) -> None:
         """A mistake in the setting itself, e.g. that it is no text."""
@@ -127,7 +132,7 @@ class BasePicker(QFrame):
             self._menu.addSeparator()
             self._menu.addAction(tr("Recent")).setEnabled(False)
         for path in used:
-            action = self._menu.addAction(title(path).replace("&", "&&"), lambda path=path: self._choose(path))
+            action = self._menu.addAction(title(path).replace("&", "&&"), partial(self._choose, path))
             action.setToolTip(path)
         self._menu.setToolTipsVisible(True)
 

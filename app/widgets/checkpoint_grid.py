@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFont, QFontMetrics, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QFont,
+    QFontMetrics,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QAbstractScrollArea, QToolTip, QWidget
 
 from app import theme
 from app.texts import tr
+from app.widgets.checkpoint_geometry import GridGeometry
 from app.widgets.picture_loader import PictureLoader
 
 if TYPE_CHECKING:
@@ -50,6 +62,7 @@ class CheckpointGrid(QAbstractScrollArea):
         self.setAccessibleName(tr("Checkpoints by prompt"))
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setFrameShape(self.Shape.NoFrame)
+        self.setCornerWidget(QWidget())
         self.viewport().setMouseTracking(True)
         self.viewport().setAutoFillBackground(False)
         self._columns: list[Column] = []
@@ -94,60 +107,33 @@ class CheckpointGrid(QAbstractScrollArea):
             self.viewport().update()
             self.stepChosen.emit(step)
 
-    # ---- geometry, in px of the viewport
+    # ---- geometry
 
-    def _gap(self) -> int:
-        return theme.space(1)
-
-    def _side(self) -> int:
-        """Of a cell: as many as fit, within limits that keep them recognisable."""
-        room = self.viewport().width() - 2 * self._gap()
-        fitting = room // max(1, len(self._columns)) - self._gap() - 1
-        return max(theme.space(13), min(theme.space(24), fitting))
-
-    def _header_height(self) -> int:
-        return 2 * self.fontMetrics().height() + theme.space(2)
-
-    def _prompt_height(self) -> int:
-        return self.fontMetrics().height() + theme.space(1.5)
-
-    def _row_height(self) -> int:
-        return self._prompt_height() + self._side()
-
-    def _column_x(self, index: int) -> int:
-        """Left edge of a column's cells; the base stays where it is."""
-        x = self._gap() + index * (self._side() + self._gap()) + (0 if index == 0 else self._gap())
-        return x if index == 0 else x - self.horizontalScrollBar().value()
+    def _place(self) -> GridGeometry:
+        """Where everything is now: cells are as large as fit, within limits that keep them recognisable."""
+        gap, line = theme.space(1), self.fontMetrics().height()
+        fitting = (self.viewport().width() - gap) // max(1, len(self._columns)) - gap - 1
+        return GridGeometry(
+            side=max(theme.space(13), min(theme.space(28), fitting)), gap=gap, header=2 * line + theme.space(2),
+            prompt=line + theme.space(1.5), columns=len(self._columns), rows=len(self._rows),
+            scrolled_x=self.horizontalScrollBar().value(), scrolled_y=self.verticalScrollBar().value(),
+        )  # fmt: skip
 
     def cell_rect(self, prompt: int, step: int) -> QRectF:
-        """Where a picture is."""
+        """Where a picture is, in px of the viewport."""
         row = next(i for i, (number, _) in enumerate(self._rows) if number == prompt)
-        column = next(i for i, c in enumerate(self._columns) if c.step == step)
-        top = self._header_height() + row * self._row_height() + self._prompt_height() - self.verticalScrollBar().value()
-        return QRectF(self._column_x(column), top, self._side(), self._side())
-
-    def _column_at(self, x: float) -> int | None:
-        """A column's index; the base lies over those that are scrolled under it."""
-        for index in range(len(self._columns)):
-            if self._column_x(index) <= x < self._column_x(index) + self._side() + (self._gap() if index == 0 else 0):
-                return index
-        return None
+        return self._place().cell(row, next(i for i, c in enumerate(self._columns) if c.step == step))
 
     def _cell_at(self, at: QPointF) -> tuple[int, int] | None:
-        column = self._column_at(at.x())
-        if column is None or at.y() < self._header_height():
-            return None
-        row, rest = divmod(int(at.y()) - self._header_height() + self.verticalScrollBar().value(), self._row_height())
-        if row >= len(self._rows) or rest < self._prompt_height():
-            return None
-        return self._rows[row][0], self._columns[column].step
+        """Prompt number and step."""
+        found = self._place().cell_at(at)
+        return None if found is None else (self._rows[found[0]][0], self._columns[found[1]].step)
 
     def _lay_out(self) -> None:
-        width = self._gap() + len(self._columns) * (self._side() + self._gap()) + 2 * self._gap()
-        height = self._header_height() + len(self._rows) * self._row_height() + 2 * self._gap()
+        place = self._place()
         for bar, whole, room, page in (
-            (self.horizontalScrollBar(), width, self.viewport().width(), self._side()),
-            (self.verticalScrollBar(), height, self.viewport().height(), self._row_height()),
+            (self.horizontalScrollBar(), place.width, self.viewport().width(), place.side),
+            (self.verticalScrollBar(), place.height, self.viewport().height(), place.row),
         ):
             bar.setRange(0, max(0, whole - room))
             bar.setPageStep(room)
@@ -158,9 +144,9 @@ class CheckpointGrid(QAbstractScrollArea):
         index = next((i for i, c in enumerate(self._columns) if c.step == self._chosen), 0)
         if index == 0:
             return
-        bar, left = self.horizontalScrollBar(), self._column_x(index)
-        bar.setValue(bar.value() + min(0, left - self._column_x(0) - self._side() - 2 * self._gap()))
-        bar.setValue(bar.value() + max(0, self._column_x(index) + self._side() + 2 * self._gap() - self.viewport().width()))
+        bar, place = self.horizontalScrollBar(), self._place()
+        left, right = place.x(index) - place.gap, place.x(index) + place.side + place.gap
+        bar.setValue(bar.value() + min(0, left - place.base_edge) + max(0, right - self.viewport().width()))
 
     # ---- Qt
 
@@ -196,7 +182,7 @@ class CheckpointGrid(QAbstractScrollArea):
         """Chooses a column; a picture in the chosen one, or of the base, is enlarged."""
         if event.button() != Qt.MouseButton.LeftButton:
             return
-        column, cell = self._column_at(event.position().x()), self._cell_at(event.position())
+        column, cell = self._place().column_at(event.position().x()), self._cell_at(event.position())
         if column is None:
             return
         step = self._columns[column].step
@@ -243,57 +229,54 @@ class CheckpointGrid(QAbstractScrollArea):
         """The steps that scroll, then the base over them, then the header over both."""
         if not self._columns:
             return
-        painter = QPainter(self.viewport())
+        painter, place = QPainter(self.viewport()), self._place()
         painter.setRenderHints(QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform)
-        whole, header = self.viewport().rect(), self._header_height()
-        edge = self._column_x(0) + self._side() + self._gap()
-        self._paint_ring(painter, edge)
+        whole = self.viewport().rect()
+        self._paint_ring(painter, place)
         for index in range(len(self._columns) - 1, -1, -1):
-            painter.setClipRect(whole if index == 0 else whole.adjusted(edge, 0, 0, 0))
-            self._paint_header(painter, index)
-            painter.setClipRect(whole.adjusted(edge if index else 0, header, 0, 0))
+            painter.setClipRect(whole.adjusted(place.base_edge if index else 0, 0, 0, 0))
+            self._paint_header(painter, place, index)
+            painter.setClipRect(whole.adjusted(place.base_edge if index else 0, place.header, 0, 0))
             for prompt, _ in self._rows:
                 self._paint_cell(painter, prompt, self._columns[index].step)
-        painter.setClipRect(whole.adjusted(0, header, 0, 0))
-        self._paint_prompts(painter)
+        painter.setClipRect(whole.adjusted(0, place.header, 0, 0))
+        self._paint_prompts(painter, place)
 
     # ---- painting
 
-    def _paint_ring(self, painter: QPainter, edge: int) -> None:
+    def _paint_ring(self, painter: QPainter, place: GridGeometry) -> None:
         """Around the whole chosen column."""
         index = next((i for i, c in enumerate(self._columns) if c.step == self._chosen and i), None)
         if index is None:
             return
-        half = self._gap() / 2
-        bottom = self._header_height() + len(self._rows) * self._row_height() - self.verticalScrollBar().value() + self._gap()
-        ring = QRectF(self._column_x(index) - half, 1, self._side() + 2 * half, bottom - 2)
-        painter.setClipRect(self.viewport().rect().adjusted(edge, 0, 0, 0))
+        half = place.gap / 2
+        ring = QRectF(place.x(index) - half, 1, place.side + 2 * half, place.height - place.scrolled_y - place.gap - 1)
+        painter.setClipRect(self.viewport().rect().adjusted(place.base_edge, 0, 0, 0))
         painter.setPen(QPen(theme.colour("accent"), 3 if self.hasFocus() else 2))
         painter.setBrush(theme.colour("accent_soft"))
         painter.drawRoundedRect(ring, 10, 10)
 
-    def _paint_header(self, painter: QPainter, index: int) -> None:
+    def _paint_header(self, painter: QPainter, place: GridGeometry, index: int) -> None:
         column, metrics = self._columns[index], self.fontMetrics()
-        box = QRectF(self._column_x(index), theme.space(0.75), self._side(), metrics.height())
-        is_chosen = index > 0 and column.step == self._chosen
+        box = QRectF(place.x(index), theme.space(0.75), place.side, metrics.height())
         bold = QFont(self.font())
         bold.setWeight(QFont.Weight.DemiBold)
         painter.setFont(bold)
         painter.setPen(theme.colour("text"))
-        title = QFontMetrics(bold).elidedText(column.title, Qt.TextElideMode.ElideRight, self._side())
+        title = QFontMetrics(bold).elidedText(column.title, Qt.TextElideMode.ElideRight, place.side)
         painter.drawText(box, Qt.AlignmentFlag.AlignCenter, title)
         painter.setFont(self.font())
+        is_chosen = index > 0 and column.step == self._chosen
         painter.setPen(theme.colour("good" if column.is_good else "text" if is_chosen else "muted"))
-        note = metrics.elidedText(column.note, Qt.TextElideMode.ElideRight, self._side())
+        note = metrics.elidedText(column.note, Qt.TextElideMode.ElideRight, place.side)
         painter.drawText(box.translated(0, metrics.height()), Qt.AlignmentFlag.AlignCenter, note)
 
-    def _paint_prompts(self, painter: QPainter) -> None:
+    def _paint_prompts(self, painter: QPainter, place: GridGeometry) -> None:
         """One line over each row, from the left edge on, however far the columns are scrolled."""
         metrics = self.fontMetrics()
         painter.setFont(self.font())
         for row, (_, text) in enumerate(self._rows):
-            top = self._header_height() + row * self._row_height() - self.verticalScrollBar().value()
-            line = QRectF(self._gap(), top, self.viewport().width() - 2 * self._gap(), self._prompt_height())
+            line = QRectF(place.x(0), place.top(row), self.viewport().width() - 2 * place.x(0), place.prompt)
             shown = metrics.elidedText(text or tr("without a prompt"), Qt.TextElideMode.ElideRight, int(line.width()))
             painter.setPen(theme.colour("muted"))
             painter.drawText(line, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)
@@ -303,7 +286,7 @@ class CheckpointGrid(QAbstractScrollArea):
         if not rect.intersects(QRectF(self.viewport().rect())):
             return
         path = self._pictures.get((prompt, step))
-        pixmap = self.loader.get(path, round(self._side() * self.devicePixelRatioF())) if path else None
+        pixmap = self.loader.get(path, round(rect.width() * self.devicePixelRatioF())) if path else None
         if pixmap is None or pixmap.isNull():
             text = tr("not drawn") if path is None else tr("cannot be read") if self.loader.is_broken(path) else ""
             painter.setPen(QPen(theme.colour("border"), 1, Qt.PenStyle.DashLine if path is None else Qt.PenStyle.SolidLine))
@@ -348,7 +331,3 @@ def _paint_picture(painter: QPainter, rect: QRectF, pixmap: QPixmap) -> None:
     painter.fillRect(rect, theme.colour("raised"))
     painter.drawPixmap(place, pixmap, QRectF(pixmap.rect()))
 
-
-def centre_of(grid: CheckpointGrid, prompt: int, step: int) -> QPoint:
-    """The middle of a picture, for clicks of tests and tours."""
-    return grid.cell_rect(prompt, step).center().toPoint()

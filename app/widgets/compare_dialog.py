@@ -24,7 +24,8 @@ class CompareDialog(QDialog):
     """The divider in the middle, a row with the two choices below."""
 
     def __init__(self, previews: Previews, loader: PictureLoader, parent: QWidget | None = None) -> None:
-        super().__init__(parent, objectName="compare_dialog")
+        super().__init__(parent)
+        self.setObjectName("compare_dialog")
         self.setWindowTitle(tr("Compare previews"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._previews, self._loader = previews, loader
@@ -73,7 +74,7 @@ class CompareDialog(QDialog):
             pixmaps.append((found and self._loader.get(found[1], side)) or QPixmap())
             label = step_name(step)
             labels.append(f"{self._previews.prompt(row)}, {label}" if different else label)
-        self.view.set_pictures(*pixmaps, *labels)
+        self.view.set_pictures(pixmaps[0], pixmaps[1], labels[0], labels[1])
 
     def _on_swap(self) -> None:
         left, right = self.chosen

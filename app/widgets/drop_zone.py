@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVB
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from PySide6.QtCore import QEvent, QMimeData
@@ -39,9 +40,9 @@ class DropZone(QWidget):
             alignment=Qt.AlignmentFlag.AlignCenter, wordWrap=True,
         )  # fmt: skip
         theme.role(hint, "muted")
-        folder = QPushButton(tr("Choose a folder…"), objectName="choose_folder")
+        folder = named(QPushButton(tr("Choose a folder…")), "choose_folder")
         folder.clicked.connect(self.folderWanted)
-        files = theme.role(QPushButton(tr("or pictures…"), objectName="choose_pictures"), "quiet")
+        files = theme.role(named(QPushButton(tr("or pictures…")), "choose_pictures"), "quiet")
         files.clicked.connect(self.filesWanted)
         buttons = QHBoxLayout()
         buttons.addStretch(1)

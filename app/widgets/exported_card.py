@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import size, tr
@@ -15,7 +15,7 @@ from app.widgets.named import named
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDERS = (("A1111, Forge, SD.Next", "models/Lora"), ("ComfyUI", "models/loras"))
+FOLDERS = (("A1111, Forge", "models/Lora"), ("ComfyUI", "models/loras"))
 
 
 class ExportedCard(QWidget):
@@ -41,17 +41,14 @@ class ExportedCard(QWidget):
         self._show.clicked.connect(self._on_show)
         self._copy.clicked.connect(self._on_copy)
         self._again.clicked.connect(self.againWanted)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.space(1))
-        buttons.addWidget(self._show, 1)
-        buttons.addWidget(self._copy)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.space(1.25))
         column.addWidget(self._tick, 0, Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self._sentence)
         column.addWidget(self._where)
-        column.addLayout(buttons)
+        column.addWidget(self._show)
+        column.addWidget(self._copy)
         column.addSpacing(theme.space(0.5))
         column.addWidget(self._hint)
         column.addStretch(1)
@@ -70,7 +67,7 @@ class ExportedCard(QWidget):
         self._where.setText(_breakable(str(path.parent)))
         self._where.setToolTip(str(path))
         self._copy.setText(tr("Copy path"))
-        rows = "".join(f"<tr><td style='padding-right:12px'>{program}</td><td><b>{folder}</b></td></tr>" for program, folder in FOLDERS)
+        rows = "".join(f"<tr><td style='padding-right:16px; padding-top:4px'>{program}</td><td style='padding-top:4px'><b>{folder}</b></td></tr>" for program, folder in FOLDERS)
         word = tr("Then write <b>{trigger}</b> in the prompt.", trigger=trigger.replace("<", "&lt;")) if trigger else ""
         self._hint.setText(f"<p>{tr('To use it, put it into this folder of your program:')}</p><table>{rows}</table><p>{word}</p>")
 

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLa
 from app import run_length, theme
 from app.field_base import NoStrayWheel
 from app.texts import tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from app.project import Project
@@ -22,17 +23,18 @@ class LengthSlider(QWidget):
         super().__init__(parent)
         self.setObjectName("length_slider")
         self._project, self._pictures = project, pictures
-        self._slider = QSlider(Qt.Orientation.Horizontal, objectName="length")
+        self._slider = named(QSlider(Qt.Orientation.Horizontal), "length")
         self._slider.setRange(0, len(run_length.FACTORS) - 1)
         self._slider.setPageStep(1)
+        self._slider.setMinimumHeight(theme.space(3))
         self._slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._slider.setAccessibleName(tr("Length, from quick to thorough"))
         self._slider.setToolTip(tr("From a quick look to a thorough training"))
         self._slider.installEventFilter(NoStrayWheel(self._slider))
         self._slider.valueChanged.connect(self._on_moved)
-        self._name = theme.role(QLabel(objectName="length_name"), "heading")
-        self._sentence = QLabel(objectName="length_sentence", wordWrap=True)
-        self._back = QPushButton(tr("Use the recommended length"), objectName="length_recommended")
+        self._name = theme.role(named(QLabel(), "length_name"), "heading")
+        self._sentence = named(QLabel(wordWrap=True), "length_sentence")
+        self._back = named(QPushButton(tr("Use the recommended length")), "length_recommended")
         theme.role(self._back, "link")
         keep = self._back.sizePolicy()
         keep.setRetainSizeWhenHidden(True)

@@ -174,8 +174,10 @@ class LogDrawer(QFrame):
     # ---- inside
 
     def _make_bar(self) -> QHBoxLayout:
-        self._head = named(QToolButton(checkable=True, text=tr("Log")), "log_head")
+        self._head = named(QToolButton(), "log_head")
         self._head.setToolTip(tr("What the training program writes down: for when something goes wrong"))
+        self._head.setText(tr("Log"))
+        self._head.setCheckable(True)
         self._head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._head.toggled.connect(self._on_toggled)
         self._hint = theme.role(named(QLabel(), "log_hint"), "muted")

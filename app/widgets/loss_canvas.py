@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 REDRAW_MS = 100  # new figures are drawn at most so often
 MOVE_MS = 16  # what the mouse does is drawn sooner
 FIRST_SPAN = 20  # so many steps wide is the plot of a run that has just begun
-POINTS = 4_000  # more are not told apart
+POINTS = 2_500  # more are not told apart
+SEEN_PX = 0.5  # a long run is not drawn again for less; at 100,000 steps that is every 100 steps
 SMALLEST = 1e-9  # of the loss on a logarithmic axis
 
 
@@ -44,7 +45,7 @@ class _Points(pg.GraphicsObject):  # type: ignore[misc]
         return self._polygon.boundingRect()
 
     def paint(self, painter: QPainter, *_: Any) -> None:
-        pen = QPen(self.colour, 2.5)
+        pen = QPen(self.colour, 2)
         pen.setCosmetic(True)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         painter.setPen(pen)
@@ -85,6 +86,8 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         self.setAccessibleDescription(tr("Arrow keys move, plus and minus zoom, Home shows all"))
         self._series, self._record = series, None  # type: LossSeries, RunRecord | None
         self._follow, self._whole, self._log = True, True, False
+        self._asked = True  # by the user: drawn even if no new figure would be seen
+        self._drawn = (0.0, 0, 0, 0)
         self._points = _Points()
         self._line = pg.PlotCurveItem(antialias=True)
         self._held_out = pg.PlotDataItem(antialias=True, symbol="d", symbolSize=9)
@@ -108,6 +111,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
 
     def refresh_soon(self, delay_ms: int = REDRAW_MS) -> None:
         """Draws soon; many calls make one drawing."""
+        self._asked = self._asked or delay_ms < REDRAW_MS
         if not self._timer.isActive() or self._timer.remainingTime() > delay_ms:
             self._timer.start(delay_ms)
 
@@ -151,9 +155,12 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         first, last = self.steps_in_view()
         part = series.visible(first, last)
         steps, width = series.steps[part], max(200, self.width())
-        losses, smoothed = self._scaled(series.losses[part]), self._scaled(series.smoothed[part])
-        self._points.set_points(*loss_series.sampled(steps, losses, POINTS, part.start))
-        self._line.setData(*loss_series.thinned(steps, smoothed, width // 3), connect="finite")
+        at, losses = loss_series.sampled(steps, series.losses[part], POINTS, part.start)
+        losses = self._scaled(losses)
+        self._points.set_points(at, losses)
+        at, smoothed = loss_series.thinned(steps, series.smoothed[part], width // 4)
+        smoothed = self._scaled(smoothed)
+        self._line.setData(at, smoothed, connect="finite")
         self._rate_line.setData(*loss_series.thinned(steps, series.rates[part], width // 6))
         assert self._record is not None
         measured = np.array(self._record.validations, dtype=float).reshape(-1, 2)
@@ -166,12 +173,13 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
             self._draw_marks(low, span[1] - low)
         top = float(np.nanmax(series.rates)) if np.isfinite(series.rates).any() else 0.0
         self._rate_box.setYRange(0, (top or 1.0) * 1.08, padding=0)
+        self._drawn = self._state()
 
     def paint_theme(self) -> None:
         """The colours of now."""
         self.setBackground(theme.colour("surface"))
         faint = theme.colour("loss")
-        faint.setAlpha(70)
+        faint.setAlpha(90)
         self._points.colour = faint
         self._line.setPen(pg.mkPen(theme.colour("loss"), width=2))
         self._held_out.setPen(pg.mkPen(theme.colour("good"), width=1.4, style=Qt.PenStyle.DashLine))
@@ -248,7 +256,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
             self._box.setXRange(newest - (last - first) * 0.98, newest + (last - first) * 0.02, padding=0)
 
     def _scaled(self, values: Numbers) -> Numbers:
-        return np.log10(np.maximum(values, SMALLEST)) if self._log else values  # type: ignore[no-any-return]
+        return np.log10(np.maximum(values, SMALLEST)) if self._log else values
 
     def _draw_marks(self, low: float, height: float) -> None:
         """Checkpoints along the bottom, previews above them."""
@@ -284,8 +292,19 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
             self._cross.setPos(self._series.steps[index])
         self.hovered.emit(-1 if index is None else index)
 
+    def _state(self) -> tuple[float, int, int, int]:
+        """What a drawing depends on besides the view: the newest step, and how many marks there are."""
+        assert self._record is not None
+        record = self._record
+        newest = float(self._series.steps[-1]) if len(self._series) else 0.0
+        return newest, len(record.validations), len(record.checkpoints), len(record.preview_steps)
+
     def _on_due(self) -> None:
-        if self.isVisible():
-            if self._record is not None:
-                self._series.take(self._record)
+        if not self.isVisible() or self._record is None:
+            return
+        went_on = self._series.take(self._record)
+        first, last = self.steps_in_view()
+        moved = abs(self._state()[0] - self._drawn[0]) * self.width() / max(1e-9, last - first)
+        if self._asked or self._state()[1:] != self._drawn[1:] or (went_on and moved >= SEEN_PX):
+            self._asked = False
             self.redraw()

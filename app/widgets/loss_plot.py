@@ -82,7 +82,9 @@ class LossPlot(QWidget):
     # ---- inside
 
     def _make_head(self) -> QHBoxLayout:
-        self._smoothing = named(QSlider(Qt.Orientation.Horizontal, minimum=0, maximum=100, value=57), "loss_smoothing")
+        self._smoothing = named(QSlider(Qt.Orientation.Horizontal), "loss_smoothing")
+        self._smoothing.setRange(0, 100)
+        self._smoothing.setValue(57)
         self._smoothing.setAccessibleName(tr("Smoothing of the line"))
         self._smoothing.setToolTip(tr("How much the line is smoothed"))
         self._smoothing.setFixedWidth(theme.space(8))
@@ -112,10 +114,13 @@ class LossPlot(QWidget):
         return head
 
     def _tool(self, name: str, text: str, help_text: str, *, checkable: bool = False) -> QToolButton:
-        return named(QToolButton(text=text, checkable=checkable), name, tip=help_text, spoken=text or help_text)
+        button = named(QToolButton(), name, tip=help_text, spoken=text or help_text)
+        button.setText(text)
+        button.setCheckable(checkable)
+        return button
 
     def _paint_theme(self) -> None:
-        self._reset.setIcon(theme.icon("zoom"))
+        self._reset.setIcon(theme.icon("fit"))
         self._export.setIcon(theme.icon("export"))
         self.canvas.paint_theme()
         self._on_hovered(-1)

@@ -43,8 +43,7 @@ class LossSeries:
         start = self._size
         self._grow(count)
         new = self._columns[:, start:count]
-        for column, values in enumerate((record.steps, record.losses, record.rates)):
-            new[column] = np.asarray(values[start:])
+        new[0], new[1], new[2] = record.steps[start:], record.losses[start:], record.rates[start:]
         self._size = count
         self._smooth(start)
         return True
@@ -164,8 +163,6 @@ def fitting_range(losses: Numbers, smoothed: Numbers) -> tuple[float, float] | N
     losses, smoothed = losses[np.isfinite(losses)], smoothed[np.isfinite(smoothed)]
     if not len(losses):
         return None
-    if len(losses) > 20_000:
-        losses = losses[:: len(losses) // 10_000]
     low, high = np.quantile(losses, (0.005, 0.985))
     if len(smoothed):
         low, high = min(low, smoothed.min()), max(high, smoothed.max())

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from trainer.lora_file import Description
@@ -33,7 +34,8 @@ def notify(window: QWidget, title: str, text: str) -> bool:
         return False
     tray = window.findChild(QSystemTrayIcon, _TRAY)
     if tray is None:
-        tray = QSystemTrayIcon(QGuiApplication.windowIcon(), window, objectName=_TRAY)
+        tray = QSystemTrayIcon(QGuiApplication.windowIcon(), window)
+        tray.setObjectName(_TRAY)
         tray.messageClicked.connect(window.activateWindow)
     tray.show()
     tray.showMessage(title, text, QGuiApplication.windowIcon())
@@ -49,7 +51,7 @@ def show_description(parent: QWidget, description: Description) -> None:
 
 def description_dialog(parent: QWidget, description: Description) -> QDialog:
     """The dialog of `show_description`."""
-    dialog = QDialog(parent, objectName="description")
+    dialog = named(QDialog(parent), "description")
     dialog.setWindowTitle(description.title)
     inner = QWidget()
     column = QVBoxLayout(inner)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QPainter, QPaintEvent, QPixmap
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import tr
@@ -31,7 +31,8 @@ class PictureDialog(QDialog):
     compareWanted = Signal(int, int)
 
     def __init__(self, previews: Previews, loader: PictureLoader, parent: QWidget | None = None) -> None:
-        super().__init__(parent, objectName="picture_dialog")
+        super().__init__(parent)
+        self.setObjectName("picture_dialog")
         self.setWindowTitle(tr("Preview"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._previews, self._loader, self._row, self._step = previews, loader, 0, 0
@@ -40,8 +41,8 @@ class PictureDialog(QDialog):
         self._title = theme.role(named(QLabel(), "picture_title"), "heading")
         self._prompt = named(QLabel(wordWrap=True), "picture_prompt")
         self._prompt.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._earlier = self._arrow("picture_earlier", tr("Earlier step (left arrow)"), -1, Qt.ArrowType.LeftArrow)
-        self._later = self._arrow("picture_later", tr("Later step (right arrow)"), 1, Qt.ArrowType.RightArrow)
+        self._earlier = self._arrow("picture_earlier", tr("Earlier step (left arrow)"), -1, "chevron_left")
+        self._later = self._arrow("picture_later", tr("Later step (right arrow)"), 1, "chevron_right")
         middle = QHBoxLayout()
         middle.addWidget(self._earlier)
         middle.addWidget(self._picture, 1)
@@ -109,8 +110,10 @@ class PictureDialog(QDialog):
             foot.addWidget(button)
         return foot
 
-    def _arrow(self, name: str, help_text: str, steps: int, arrow: Qt.ArrowType) -> QToolButton:
-        button = named(QToolButton(arrowType=arrow), name, tip=help_text, spoken=help_text)
+    def _arrow(self, name: str, help_text: str, steps: int, sign: str) -> QToolButton:
+        button = named(QToolButton(), name, tip=help_text, spoken=help_text)
+        button.setIcon(theme.icon(sign))
+        button.setIconSize(QSize(theme.space(3), theme.space(3)))
         button.clicked.connect(lambda: self.go(steps))
         return button
 
@@ -144,6 +147,7 @@ class _Picture(QWidget):
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Preview picture"))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._pixmap: QPixmap | None = None
         self._words = ""
 

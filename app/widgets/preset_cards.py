@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import tr
@@ -54,10 +54,12 @@ class _Card(QPushButton):
     """A button with an icon, a title and a sentence."""
 
     def __init__(self, preset: presets.Preset) -> None:
-        super().__init__(objectName=f"preset_{preset.name}")
+        super().__init__()
+        self.setObjectName(f"preset_{preset.name}")
         theme.role(self, "preset")
         self._icon_name = f"{preset.name}_card"
         self.setCheckable(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAccessibleName(tr(preset.title))
         self.setAccessibleDescription(tr(preset.summary))
@@ -89,7 +91,7 @@ class _Card(QPushButton):
         """What the labels need at least."""
         layout = self.layout()
         assert layout is not None
-        return layout.totalMinimumSize()
+        return QSize(theme.space(18), layout.totalMinimumSize().height())
 
     def changeEvent(self, event: QEvent) -> None:
         """Renews the icon in the theme's colours."""
@@ -98,4 +100,6 @@ class _Card(QPushButton):
         super().changeEvent(event)
 
     def _restyle(self) -> None:
-        self._picture.setPixmap(theme.pixmap(self._icon_name, theme.space(4), "accent" if self.isChecked() else "muted"))
+        self._picture.setPixmap(
+            theme.pixmap(self._icon_name, theme.space(4), "accent" if self.isChecked() else "muted")
+        )

@@ -118,7 +118,7 @@ class _Painter(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         """One cell."""
-        box = QRectF(option.rect).adjusted(3, 3, -3, -3)  # type: ignore[attr-defined]
+        box = QRectF(option.rect).adjusted(3, 3, -3, -3)
         side = min(box.width(), box.height())
         square = QRectF(0, 0, side, side)
         square.moveCenter(box.center())
@@ -133,7 +133,7 @@ class _Painter(QStyledItemDelegate):
             painter.setClipPath(outline)
             painter.drawPixmap(square, pixmap, _middle(pixmap.size()))
             painter.setClipping(False)
-        if option.state & QStyle.StateFlag.State_Selected:  # type: ignore[attr-defined]
+        if option.state & QStyle.StateFlag.State_Selected:
             painter.setPen(QPen(theme.colour("accent"), 2.5))
             painter.drawPath(outline)
         painter.restore()

@@ -149,7 +149,7 @@ class PreviewTimeline(QWidget):
             self._renew_icons()
         super().changeEvent(event)
 
-    def resizeEvent(self, event: QEvent) -> None:  # type: ignore[override]
+    def resizeEvent(self, event: QEvent) -> None:
         """The table takes its share."""
         self._fit_table()
 
@@ -162,9 +162,10 @@ class PreviewTimeline(QWidget):
             tr("Two pictures with a divider. Mark two in the table (Ctrl and click), or compare before with now.")
         )
         self._compare.clicked.connect(self._on_compare)
-        self._play = named(QToolButton(checkable=True), "previews_play")
+        self._play = named(QToolButton(), "previews_play")
         self._play.setAccessibleName(tr("Play: show one step after the other"))
         self._play.setToolTip(self._play.accessibleName())
+        self._play.setCheckable(True)
         self._play.toggled.connect(self._on_play_toggled)
         self.slider = named(QSlider(Qt.Orientation.Horizontal), "previews_slider")
         self.slider.setAccessibleName(tr("Step of the large previews"))

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolBut
 
 from app import theme
 from app.texts import tr
+from app.widgets.named import named
 from trainer.errors import AtelierError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class QueueList(QFrame):
         self._queue = queue
         theme.role(self, "card")
         self._rows = QVBoxLayout()
-        self._start = QPushButton(tr("Start the queue"), objectName="queue_start")
+        self._start = named(QPushButton(tr("Start the queue")), "queue_start")
         self._start.clicked.connect(queue.start_next)
         head = QHBoxLayout()
         head.addWidget(theme.role(QLabel(tr("Up next")), "heading"))
@@ -62,7 +63,8 @@ class QueueList(QFrame):
             ("down", tr("Later"), index < last, lambda: self._queue.move(index, index + 1)),
             ("close", tr("Remove from the queue"), True, lambda: self._queue.remove(index)),
         ):
-            button = QToolButton(objectName=f"queue_{name}_{index}", toolTip=tip, accessibleName=tip, enabled=enabled)
+            button = named(QToolButton(), f"queue_{name}_{index}", tip=tip, spoken=tip)
+            button.setEnabled(enabled)
             button.setIcon(theme.icon(name, "muted"))
             button.clicked.connect(act)
             line.addWidget(button)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QBrush, QColor, QFontMetrics, QImage, QPainter, QPen, QPixmap, QTransform
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QBrush, QColor, QFontMetrics, QImage, QPainter, QPen, QPixmap, QStaticText, QTransform
 from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from app import theme
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.widgets.picture_list_model import PictureListModel
 
 _VEIL = 0.7  # how much of a left-out picture is covered
+_TEXTS_KEPT = 1000
 _CAPTION_LETTERS = 120  # more never fits, and eliding a long text is slow
 
 
@@ -52,6 +53,7 @@ class ThumbnailDelegate(QStyledItemDelegate):
         )}  # fmt: skip
         self._veil = QColor(self._colours["surface"])
         self._veil.setAlphaF(_VEIL)
+        self._laid_out: dict[tuple[str, int, bool], QStaticText] = {}
         icon_px = round(self._badge_px * 0.68)
         self._warning = theme.pixmap("warning", icon_px, "warn")
         self._eye_off = theme.pixmap("eye_off", round(icon_px * 1.3), "text")
@@ -80,7 +82,6 @@ class ThumbnailDelegate(QStyledItemDelegate):
         state: QStyle.StateFlag = option.state
         left, above = (cell.width() - size.width()) // 2, (cell.height() - size.height()) // 2
         tile = QRect(cell.x() + left, cell.y() + above, size.width(), size.height())
-        painter.save()
         painter.setRenderHints(QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform)
         self._paint_ground(painter, QRectF(tile).adjusted(1.5, 1.5, -1.5, -1.5), state)
         square = QRect(tile.x() + self._pad, tile.y() + self._pad, self.zoom_px, self.zoom_px)
@@ -90,7 +91,6 @@ class ThumbnailDelegate(QStyledItemDelegate):
         self._paint_words(
             painter, QRect(square.x(), square.bottom() + 1 + self._pad // 2, square.width(), self._line), item
         )
-        painter.restore()
 
     def _paint_ground(self, painter: QPainter, tile: QRectF, state: QStyle.StateFlag) -> None:
         """What lies behind: a tint and a ring when selected, a thin ring where the keyboard is."""
@@ -137,16 +137,28 @@ class ThumbnailDelegate(QStyledItemDelegate):
         painter.drawPixmap(round(centre.x() - side.width() / 2), round(centre.y() - side.height() / 2), icon)
 
     def _paint_words(self, painter: QPainter, line: QRect, item: Item) -> None:
-        metrics = painter.fontMetrics()
-        self._write(painter, line, metrics.elidedText(item.picture.path.name, Qt.TextElideMode.ElideMiddle, line.width()),
-                    self._colours["text" if item.included else "muted"])  # fmt: skip
         caption = item.caption[:_CAPTION_LETTERS] or tr("no caption")
-        below = metrics.elidedText(caption, Qt.TextElideMode.ElideRight, line.width())
-        self._write(painter, line.translated(0, self._line), below, self._colours["muted"])
+        for number, (text, colour) in enumerate(
+            ((item.picture.path.name, "text" if item.included else "muted"), (caption, "muted"))
+        ):
+            words = self._words(text, line.width(), number == 0)
+            left = line.x() + (line.width() - words.size().width()) / 2
+            painter.setPen(self._colours[colour])
+            painter.drawStaticText(QPointF(left, line.y() + number * self._line), words)
 
-    def _write(self, painter: QPainter, line: QRect, text: str, colour: QColor) -> None:
-        painter.setPen(colour)
-        painter.drawText(line, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextSingleLine, text)
+    def _words(self, text: str, width: int, is_name: bool) -> QStaticText:
+        """The text cut to the width and laid out; kept, as that takes longer than all the rest of a tile."""
+        key = (text, width, is_name)
+        found = self._laid_out.get(key)
+        if found is None:
+            if len(self._laid_out) > _TEXTS_KEPT:
+                self._laid_out.clear()
+            cut = Qt.TextElideMode.ElideMiddle if is_name else Qt.TextElideMode.ElideRight
+            found = QStaticText(QFontMetrics(QApplication.font()).elidedText(text, cut, width))
+            found.setTextFormat(Qt.TextFormat.PlainText)
+            found.prepare(QTransform(), QApplication.font())
+            self._laid_out[key] = found
+        return found
 
 
 def _fitted(square: QRect, width: int, height: int) -> QRectF:

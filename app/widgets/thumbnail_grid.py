@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from PySide6.QtCore import QItemSelectionRange
-    from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QMouseEvent, QResizeEvent, QWheelEvent
+    from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QMouseEvent, QPaintEvent, QResizeEvent, QWheelEvent
     from PySide6.QtWidgets import QWidget
 
     from app.pictures import Pictures
@@ -191,6 +191,11 @@ class ThumbnailGrid(QListView):
             PictureMenu(self._pictures, selected, self).popup(event.globalPos())
 
     # ---- keeping up
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paints while the thumbnails' threads stand still."""
+        with self._thumbnails.held_back():
+            super().paintEvent(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Spreads the columns anew."""

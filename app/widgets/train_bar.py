@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
@@ -9,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QPushButton, Q
 
 from app import theme
 from app.texts import counted, tr
+from app.widgets.named import named
 
 if TYPE_CHECKING:
     from PySide6.QtCore import QEvent
@@ -34,15 +36,15 @@ class TrainBar(QFrame):
         theme.role(self, "bar")
         self._plan: Plan | None = None
         self._running = False
-        self._sentence = QLabel(objectName="plan_sentence")
+        self._sentence = named(QLabel(), "plan_sentence")
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._problem = QPushButton(objectName="plan_problem")
+        self._problem = named(QPushButton(), "plan_problem")
         self._problem.setCursor(Qt.CursorShape.PointingHandCursor)
         theme.role(self._problem, "problem")
         self._problem.clicked.connect(self._on_problem)
-        self._more = QPushButton(objectName="plan_more_problems")
+        self._more = named(QPushButton(), "plan_more_problems")
         theme.role(self._more, "quiet")
-        self._train = QPushButton(tr("Train"), objectName="train")
+        self._train = named(QPushButton(tr("Train")), "train")
         theme.role(self._train, "primary")
         self._train.clicked.connect(self.trainClicked)
         for widget in (self._sentence, self._problem):
@@ -93,7 +95,7 @@ class TrainBar(QFrame):
         assert self._plan is not None
         menu = QMenu(self)
         for problem in self._plan.problems[1:]:
-            menu.addAction(problem.text[:SHOWN_CHARACTERS], lambda field=problem.field: self.problemClicked.emit(field))
+            menu.addAction(problem.text[:SHOWN_CHARACTERS], partial(self.problemClicked.emit, problem.field))
         return menu
 
     def _on_problem(self) -> None:

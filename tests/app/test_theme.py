@@ -44,7 +44,7 @@ def test_the_style_sheet_names_only_colours_that_exist() -> None:
     text = resources.path("style.qss").read_text(encoding="utf-8")
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     assert set(re.findall(r"@(\w+)", text)) <= {f.name for f in fields(theme.Colours)}
-    assert set(re.findall(r"\$(\w+)", text)) <= {"arrow", "tick"}
+    assert set(re.findall(r"\$(\w+)", text)) <= {"arrow", "tick", "title", "heading"}
 
 
 def test_a_role_is_seen_at_once(qapp: QApplication) -> None:

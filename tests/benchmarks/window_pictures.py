@@ -142,7 +142,9 @@ def measure(folder: Path, seconds: float) -> None:
     while not pictures.finish_writing(0):
         _spin(app, 0.2)
     heart.report("while the captions are written")
-    print(f"memory at most {heart.worst_bytes / 1e6:.0f} MB, of which thumbnails {thumbnails.memory_bytes / 1e6:.0f} MB")
+    print(
+        f"memory at most {heart.worst_bytes / 1e6:.0f} MB, of which thumbnails {thumbnails.memory_bytes / 1e6:.0f} MB"
+    )
     pictures.finish_writing()
     thumbnails.close()
     grid.close()

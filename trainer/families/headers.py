@@ -159,7 +159,7 @@ def _part(header: Header, name: str) -> tuple[Kind, str, str, str]:
         return "embedding", "", "textual inversion", f"{name} is a textual-inversion embedding, not a base model. Choose a base model."
     first = next(iter(names))
     return "unknown", "", "Unknown", (
-        f"{name} holds {len(names):,} tensors (e.g. {first}) of a kind that is not known. Use a model of {', '.join(_TITLES.values())}."
+        f"{name} holds {len(names):,} tensor{'s' * (len(names) > 1)} of a kind that is not known, e.g. {first}. Use a model of {', '.join(_TITLES.values())}."
     )  # fmt: skip
 
 
