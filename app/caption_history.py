@@ -233,7 +233,7 @@ class CaptionHistory:
         for line in raw.splitlines():
             try:
                 self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, LookupError, TypeError, AttributeError):
                 continue
         for entry in [e for e in self.entries if not e.changes]:
             self.forget(entry)

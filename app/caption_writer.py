@@ -87,9 +87,9 @@ class CaptionWriter(QObject):
             outcome.captions.update({twin: read_caption(twin) for twin in twins})
             return history, outcome
 
-        self._background.run(write)
         self.captionsKnown.emit(captions)
         self.historyChanged.emit()
+        self._background.run(write)  # last: until then no other thread wants Python's lock
 
     def _on_written(self, written: tuple[CaptionHistory, Outcome]) -> None:
         history, outcome = written

@@ -132,7 +132,7 @@ class NumberLine(QLineEdit):
     def _step_size(self, number: float, *, up: bool) -> float:
         """One in the first digit below 10, in the second above it; the way down from 1e-4 is 9e-5."""
         if number == 0:
-            return max(self._limits.zero_step, self._limits.multiple)
+            return max(1, self._limits.multiple) if self._whole else self._limits.zero_step
         power = math.floor(math.log10(abs(number)) + 1e-9)
         if not up and abs(number) <= 10.0**power * 1.0001:
             power -= 1

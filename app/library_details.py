@@ -33,8 +33,11 @@ def state(entry: Entry) -> tuple[str, str]:
 
 
 def date(entry: Entry) -> str:
-    """When it changed last, "24 Nov 2026"."""
-    return f"{datetime.datetime.fromtimestamp(entry.changed):%d %b %Y}".lstrip("0") if entry.changed else ""
+    """When it changed last: "24 Nov", with the year when that is another."""
+    if not entry.changed:
+        return ""
+    day = datetime.datetime.fromtimestamp(entry.changed)
+    return f"{day:{'%d %b' if day.year == datetime.datetime.now().year else '%d %b %Y'}}".lstrip("0")
 
 
 def progress(entry: Entry) -> str:

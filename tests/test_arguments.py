@@ -43,7 +43,9 @@ def test_a_flag_sets_its_setting(words: list[str], name: str, value: object) -> 
 
 
 def test_what_stands_on_the_command_line_survives_a_run_file(tmp_path: Path) -> None:
-    settings = parsed("--more-data", "/a/foxes,/b/one.png", "--left-out", "x/y.png", "--preview", "a, b", "--preview", "c")
+    settings = parsed(
+        "--more-data", "/a/foxes,/b/one.png", "--left-out", "x/y.png", "--preview", "a, b", "--preview", "c"
+    )
     (tmp_path / "run.toml").write_text(settings_file.dumps(settings), encoding="utf-8")
     kept = settings_file.read(tmp_path / "run.toml")
     assert kept == settings.model_copy(update={"runs_folder": tmp_path / "runs"})

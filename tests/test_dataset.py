@@ -256,11 +256,12 @@ def test_more_pictures_that_cannot_be_used_are_told_in_a_sentence(pictures: Path
     with pytest.raises(DataError, match=r"^Pictures: there is no folder or picture .*gone\.png\. Check the path, or take it"):
         scan(pictures, more=[tmp_path / "gone.png"])
     (tmp_path / "empty").mkdir()
-    data = scan(pictures, more=[pictures / "0.txt", tmp_path / "empty"])
+    (tmp_path / "notes.md").touch()
+    data = scan(pictures, more=[tmp_path / "notes.md", tmp_path / "empty"])
     assert len(data.pictures) == 6 and len(data.problems) == 1
-    assert data.problems[0].startswith("0.txt is left out: it is no picture (.png, .jpg")
-    with pytest.raises(DataError, match=r"^Pictures: there is no usable picture \(.*\) in .*/empty, .*/0\.txt\. All 1 "):
-        scan(Path(), more=[tmp_path / "empty", pictures / "0.txt"])
+    assert data.problems[0].startswith("notes.md is left out: it is no picture (.png, .jpg")
+    with pytest.raises(DataError, match=r"^Pictures: there is no usable picture \(.*\) in .*/empty, .*/notes\.md\. All 1 "):
+        scan(Path(), more=[tmp_path / "empty", tmp_path / "notes.md"])
     with pytest.raises(DataError, match=r"^Pictures folder .*empty holds no usable picture"):
         scan(Path(), more=[tmp_path / "empty"])
     with pytest.raises(DataError, match=r"0\.png is a file\. Give the folder"):

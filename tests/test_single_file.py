@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from tests import single_files
 from tests.runs import losses, make_run, train
 from trainer import families, preflight, settings_file
+from trainer.diffusion import Schedule
 from trainer.errors import ModelError
 from trainer.families import FAMILIES
 from trainer.families.headers import identify
@@ -87,9 +89,7 @@ def test_a_run_from_a_file_can_be_resumed(tiny_models: dict[str, Path], pictures
     whole = train(make_run(path, pictures, tmp_path / "a", steps=4, save_every_steps=2))
     run = make_run(path, pictures, tmp_path / "b", steps=4, save_every_steps=2)
     train(run)
-    import shutil
-
-    shutil.rmtree(run.checkpoint(4) if hasattr(run, "checkpoint") else run.path / "checkpoints" / "000004")
+    shutil.rmtree(run.checkpoint(4))
     assert losses(train(run)) == losses(whole)[2:]
 
 
@@ -118,8 +118,6 @@ def test_old_text_encoder_names_and_linear_attention_of_the_vae_are_read(tiny_mo
     ],
 )
 def test_marker_keys_set_what_is_predicted(keys: list[str], metadata: dict[str, str], prediction: str, zero: bool, tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    from trainer.diffusion import Schedule
-
     plus = {key: torch.empty(0) for key in keys}
     path = single_files.write("sdxl", tiny_models["sdxl"], tmp_path / "m.safetensors", plus=plus, metadata=metadata)
     schedule = Schedule.of(families.load(path).noise, settings_file.from_dict({}))

@@ -62,7 +62,7 @@ class Words:
 
 def retold(metadata: Mapping[str, str], words: Words) -> dict[str, str]:
     """The metadata with other words; the hashes are those of the old file and must be made anew."""
-    changes: dict[str, str | None] = {}
+    changes: dict[str, str] = {}
     if words.title is not None and words.title.strip():
         changes |= {"modelspec.title": words.title.strip(), "ss_output_name": safe_name(words.title)}
     if words.description is not None:
@@ -70,7 +70,8 @@ def retold(metadata: Mapping[str, str], words: Words) -> dict[str, str]:
         changes |= {"modelspec.description": text, "ss_training_comment": text or "None"}
     if words.tags is not None:
         changes["modelspec.tags"] = ", ".join(tag.strip() for tag in words.tags.split(",") if tag.strip())
-    return {key: _plain(value) for key, value in (dict(metadata) | changes).items() if value}
+    told = dict(metadata) | {key: _plain(value) for key, value in changes.items()}
+    return {key: value for key, value in told.items() if value}
 
 
 def build(settings: TrainingSettings, facts: Facts, *, step: int, finished: float) -> dict[str, str]:

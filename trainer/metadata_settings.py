@@ -29,6 +29,8 @@ def settings_from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
             values[name] = value
     if values.get("optimizer") and (found := re.search(r"weight_decay=([\d.eE+-]+)", said["ss_optimizer"])):
         values["weight_decay"] = _converted(float, found[1])
+    if metadata.get("ss_min_snr_gamma") == "None":
+        values["min_snr_gamma"] = 0.0  # off, where our default is on
     if "ss_text_encoder_lr" in said:
         values["train_text_encoder"] = True
     if said.get("ss_mixed_precision") in ("bf16", "fp16"):
@@ -120,5 +122,5 @@ _TABLE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "noise_offset": ("ss_noise_offset", float), "multires_iterations": ("ss_multires_noise_iterations", _integer),
     "multires_discount": ("ss_multires_noise_discount", float), "input_perturbation": ("ss_ip_noise_gamma", float),
     "zero_terminal_snr": ("ss_zero_terminal_snr", _flag), "debiased": ("ss_debiased_estimation", _flag),
-    "loss": ("ss_loss_type", lambda text: _LOSSES[text]), "huber_c": ("ss_huber_c", float), "prior_weight": ("ss_prior_loss_weight", float),
+    "min_snr_gamma": ("ss_min_snr_gamma", float), "loss": ("ss_loss_type", lambda text: _LOSSES[text]), "huber_c": ("ss_huber_c", float), "prior_weight": ("ss_prior_loss_weight", float),
 }  # fmt: skip

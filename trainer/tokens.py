@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+import resources
 from trainer.errors import ModelError, os_message
+from trainer.families import vocabulary as clip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +24,9 @@ _LETTERS_IN_A_TOKEN = 8  # of CLIP's vocabulary: common words are one token, rar
 
 
 def tokenizer_folder(base: Path) -> Path | None:
-    """The folder of a model's (first) tokenizer; None when it has none with a vocabulary in it."""
+    """The folder of a model's (first) tokenizer, for a single file that of CLIP's own vocabulary; None when it has none."""
+    if base.is_file():
+        return resources.path("clip")
     folder = base / "tokenizer"
     pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     return folder if pair or (folder / "tokenizer.json").is_file() else None
@@ -76,10 +80,13 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
 
     https://github.com/huggingface/transformers/blob/v5.0.0/src/transformers/models/clip/tokenization_clip.py
     """
-    vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split() for line in lines if not line.startswith("#version"))
-    merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+    if (folder / clip.MERGES_FILE).is_file():
+        vocabulary, merges = clip.vocabulary(), list(clip.merges())
+    else:
+        vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        pairs = (line.split() for line in lines if not line.startswith("#version"))
+        merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
     unknown = _named(folder).get("unk_token", AddedToken("<|endoftext|>", special=True)).content
     model = models.BPE(
         vocab=vocabulary, merges=merges, continuing_subword_prefix="", end_of_word_suffix="</w>", fuse_unk=False, unk_token=unknown

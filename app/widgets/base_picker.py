@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
 
+FILE_SUFFIXES = (".safetensors", ".ckpt")
+
+
 class BasePicker(QFrame):
     """Shows a base model and lets the user choose another: demo, folder, file, a recent one, or by dropping it.
 
@@ -142,7 +145,7 @@ class BasePicker(QFrame):
             self._choose(folder)
 
     def _on_file(self) -> None:
-        pattern = tr("Models ({patterns})", patterns="*.safetensors *.ckpt")
+        pattern = tr("Models ({patterns})", patterns=" ".join(f"*{suffix}" for suffix in FILE_SUFFIXES))
         path, _ = QFileDialog.getOpenFileName(self, tr("Choose a base model"), self._start(), pattern)
         if path:
             self._choose(path)
@@ -155,9 +158,12 @@ class BasePicker(QFrame):
             self.chosen.emit(base)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Takes one folder or file."""
-        if len(dropped_paths(event.mimeData())) == 1:
+        """Takes one model; pictures and the rest are left to the window."""
+        paths = dropped_paths(event.mimeData())
+        if len(paths) == 1 and _may_be_model(paths[0]):
             event.acceptProposedAction()
+        else:
+            event.ignore()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Chooses what was dropped; what it is, is found out later."""
@@ -172,3 +178,10 @@ class BasePicker(QFrame):
 
     def _restyle(self) -> None:
         self._picture.setPixmap(theme.pixmap("library", theme.space(3), "accent"))
+
+
+def _may_be_model(path: Path) -> bool:
+    """Whether it looks like a base model, from its name and what lies in it; nothing is read."""
+    if path.suffix.lower() in FILE_SUFFIXES:
+        return True
+    return any((path / part).exists() for part in ("model_index.json", "unet"))

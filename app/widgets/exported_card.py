@@ -33,7 +33,6 @@ class ExportedCard(QWidget):
         self._tick = QLabel()
         self._sentence = theme.role(named(QLabel(wordWrap=True), "exported_sentence"), "good")
         self._where = named(QLabel(wordWrap=True), "exported_path")
-        self._where.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._hint = named(QLabel(wordWrap=True, textFormat=Qt.TextFormat.RichText), "exported_hint")
         self._show = theme.role(named(QPushButton(tr("Show in folder")), "exported_show"), "primary")
         self._copy = named(QPushButton(tr("Copy path")), "exported_copy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -216,8 +217,13 @@ class LibraryDetail(QFrame):
             form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
             form.addRow(theme.role(QLabel(heading), "heading"))
             for name, value in pairs:
-                label = QLabel(_breakable(value), wordWrap=True, textFormat=Qt.TextFormat.PlainText)
-                label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                shown = _breakable(value)
+                label = QLabel(shown, wordWrap=True, textFormat=Qt.TextFormat.PlainText)
+                label.setMinimumWidth(1)  # a word that cannot be broken must not widen the panel
+                if shown == value:  # otherwise invisible characters would be copied along
+                    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                else:
+                    label.setToolTip(value)
                 form.addRow(theme.role(QLabel(name), "muted"), label)
             self._rows.addWidget(block)
 
@@ -269,7 +275,5 @@ def _told(entry: Entry) -> _Told:
 
 
 def _breakable(text: str) -> str:
-    """Long paths and lists can break after their separators."""
-    for separator in ("/", "\\", "_"):
-        text = text.replace(separator, f"{separator}\u200b") if len(text) > 24 else text
-    return text
+    """Long words, as paths are, can break after their separators."""
+    return " ".join(re.sub(r"([^\w\s]|_)(?=\w)", "\\1\u200b", word) if len(word) > 20 else word for word in text.split(" "))

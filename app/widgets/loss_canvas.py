@@ -88,6 +88,8 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         self._follow, self._whole, self._log = True, True, False
         self._asked = True  # by the user: drawn even if no new figure would be seen
         self._drawn = (0.0, 0, 0, 0)
+        self._marked: tuple[int, int, int] | None = None  # what the marks stand for
+        self._asked_to_fit = True
         self._points = _Points()
         self._line = pg.PlotCurveItem(antialias=True)
         self._held_out = pg.PlotDataItem(antialias=True, symbol="d", symbolSize=9)
@@ -106,7 +108,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
 
     def set_record(self, record: RunRecord | None) -> None:
         """Another run."""
-        self._record, self._whole = record, True
+        self._record, self._whole, self._asked_to_fit = record, True, True
         self.follow(True)
 
     def refresh_soon(self, delay_ms: int = REDRAW_MS) -> None:
@@ -124,12 +126,12 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
 
     def show_all(self) -> None:
         """The whole run, and on with it as it grows."""
-        self._whole = True
+        self._whole, self._asked_to_fit = True, True
         self.follow(True)
 
     def set_log(self, on: bool) -> None:
         """Whether the loss axis is logarithmic."""
-        self._log = on
+        self._log, self._asked_to_fit = on, True
         self.getAxis("left").setLogMode(x=False, y=on)
         self.refresh_soon(0)
 
@@ -138,7 +140,9 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         out = QImage(self.size() * 2, QImage.Format.Format_RGB32)
         out.setDevicePixelRatio(2)
         out.fill(theme.colour("surface"))
-        self.render(out)
+        painter = QPainter(out)
+        self.render(painter, QRectF(QPointF(), out.deviceIndependentSize()), self.viewport().rect())
+        painter.end()
         return out
 
     def steps_in_view(self) -> tuple[float, float]:
@@ -168,9 +172,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         near = measured[(measured[:, 0] >= first) & (measured[:, 0] <= last), 1]
         span = loss_series.fitting_range(np.concatenate((losses, self._scaled(near))), smoothed)
         if span is not None:
-            low = span[0] - (span[1] - span[0]) * 0.12  # room for two rows of marks
-            self._box.setYRange(low, span[1], padding=0)
-            self._draw_marks(low, span[1] - low)
+            self._fit(*span)
         top = float(np.nanmax(series.rates)) if np.isfinite(series.rates).any() else 0.0
         self._rate_box.setYRange(0, (top or 1.0) * 1.08, padding=0)
         self._drawn = self._state()
@@ -257,6 +259,22 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
 
     def _scaled(self, values: Numbers) -> Numbers:
         return np.log10(np.maximum(values, SMALLEST)) if self._log else values
+
+    def _fit(self, low: float, high: float) -> None:
+        """Lets the loss axis go from low to high, unless it fits well enough: a steady axis is calm, and cheap to draw."""
+        low -= (high - low) * 0.12  # room for two rows of marks
+        shown_low, shown_high = self._box.viewRange()[1]
+        fits = shown_low <= low and high <= shown_high and high - low >= 0.8 * (shown_high - shown_low)
+        if self._asked_to_fit or not fits:
+            self._asked_to_fit = False
+            gap = 0.04 * (high - low)
+            low, high = low - gap, high + gap
+            self._box.setYRange(low, high, padding=0)
+            self._marked = None
+        if self._marked != self._state()[1:]:
+            self._marked = self._state()[1:]
+            low, high = self._box.viewRange()[1]
+            self._draw_marks(low, high - low)
 
     def _draw_marks(self, low: float, height: float) -> None:
         """Checkpoints along the bottom, previews above them."""

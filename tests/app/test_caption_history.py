@@ -88,7 +88,7 @@ def test_undo_removes_a_file_that_the_edit_made(pictures: Path, journal: Path) -
 
 
 @pytest.mark.parametrize("raw", [
-    "two\nlines,  with spaces \n".encode(), b"\xef\xbb\xbfwith a mark", "größe".encode("utf-16"), b"caf\xe9 in cp1252",
+    b"two\nlines,  with spaces \n", b"\xef\xbb\xbfwith a mark", "größe".encode("utf-16"), b"caf\xe9 in cp1252",
 ])  # fmt: skip
 def test_undo_gives_the_file_back_byte_for_byte(pictures: Path, journal: Path, raw: bytes) -> None:
     (pictures / "0.txt").write_bytes(raw)

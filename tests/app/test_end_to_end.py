@@ -53,7 +53,7 @@ def click(window: MainWindow, name: str, qtbot: QtBot) -> None:
 
 def test_the_demo_is_trained_watched_stopped_and_exported(window: MainWindow, qtbot: QtBot, home: Path) -> None:
     click(window, "try_demo", qtbot)
-    window.project.set_many({"steps": 400, "batch_size": 1, "preview_every_steps": 5, "save_every_steps": 5, "previews": window.project.value("previews")[:1]})
+    window.project.set_many({"steps": 400, "batch_size": 1, "preview_every_steps": 5, "save_every_steps": 5, "previews": [window.project.value("previews")[0] | {"steps": 4}]})
     qtbot.waitUntil(lambda: window.planner.is_current and window.planner.plan.is_ready and window.planner.plan.total_steps == 400, timeout=20_000)
     click(window, "train", qtbot)
     controller = window.queue.current

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QColor, QDragEnterEvent, QDropEvent, QWheelEvent
 from PySide6.QtWidgets import (
-    QApplication, QCheckBox, QColorDialog, QComboBox, QFileDialog, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QToolButton,
+    QApplication,
+    QCheckBox,
+    QColorDialog,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QToolButton,
 )  # fmt: skip
 
 from app import field_numbers, field_words, fields
@@ -17,6 +25,8 @@ from trainer.settings import PreviewPrompt, TrainingSettings, info
 from trainer.settings_file import choices
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytestqt.qtbot import QtBot
 
     from app.field_base import Editor
@@ -132,6 +142,7 @@ def test_the_wheel_changes_nothing_without_focus(qtbot: QtBot) -> None:
     wheel(part(number, QLineEdit))
     wheel(part(box, QComboBox), up=False)
     assert (number.value(), box.value()) == (16, "adamw")
+    number.activateWindow()
     number.setFocus()
     qtbot.waitUntil(part(number, QLineEdit).hasFocus)
     wheel(part(number, QLineEdit))
@@ -217,12 +228,10 @@ def drop(editor: Editor, path: Path) -> None:
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(path))])
     left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    enter = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, mime, left, none)
+    enter = QDragEnterEvent(QPointF(5, 5), Qt.DropAction.CopyAction, mime, left, none)
     QApplication.sendEvent(editor, enter)
     assert enter.isAccepted()
-    QApplication.sendEvent(
-        editor, QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, mime, left, none, QEvent.Type.Drop)
-    )
+    QApplication.sendEvent(editor, QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, mime, left, none))
 
 
 def test_a_path_is_dropped_chosen_or_not_chosen(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def worker(folder: RunFolder, body: str, qtbot: QtBot) -> tuple[RunController, Heard]:
+def worker(folder: RunFolder, body: str) -> tuple[RunController, Heard]:
     """A controller whose worker will be that script."""
     script = folder.path.parent / "worker.py"
     script.write_text(workers.HEAD + body, encoding="utf-8")
@@ -72,7 +73,7 @@ def run(controller: RunController, qtbot: QtBot) -> None:
 
 
 def test_events_arrive_in_order_and_the_end_is_told_once(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, workers.RUNS_TO_THE_END, qtbot)
+    controller, heard = worker(folder, workers.RUNS_TO_THE_END)
     assert controller.state == "starting" and not controller.is_running
     run(controller, qtbot)
     assert heard.kinds == ["hello", "started", *["step_done"] * 10, "finished"]
@@ -85,7 +86,7 @@ def test_events_arrive_in_order_and_the_end_is_told_once(folder: RunFolder, qtbo
 
 
 def test_a_run_that_fails_tells_its_sentence(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, "begin(); tell('failed', message='Rank is 0.', field='rank'); sys.exit(1)", qtbot)
+    controller, heard = worker(folder, "begin(); tell('failed', message='Rank is 0.', field='rank'); sys.exit(1)")
     run(controller, qtbot)
     assert controller.state == "failed" and controller.sentence() == "Rank is 0."
     assert controller.outcome.failed is not None and controller.outcome.failed.field == "rank"
@@ -94,7 +95,7 @@ def test_a_run_that_fails_tells_its_sentence(folder: RunFolder, qtbot: QtBot) ->
 
 def test_garbage_is_kept_and_the_events_around_it_are_heard(folder: RunFolder, qtbot: QtBot) -> None:
     body = "begin(); print('no json'); print('{\"type\": \"dance\"}'); print(); steps(1, 2); tell('finished', step=2, completed=True)"
-    controller, heard = worker(folder, body, qtbot)
+    controller, heard = worker(folder, body)
     run(controller, qtbot)
     assert heard.kinds == ["hello", "started", "step_done", "step_done", "finished"]
     assert len(controller.outcome.garbage) >= 2 and "no json" in controller.outcome.garbage[0]
@@ -102,14 +103,14 @@ def test_garbage_is_kept_and_the_events_around_it_are_heard(folder: RunFolder, q
 
 
 def test_a_program_that_speaks_another_language_is_told(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, "print('usage: worker [-h]'); sys.exit(2)", qtbot)
+    controller, heard = worker(folder, "print('usage: worker [-h]'); sys.exit(2)")
     run(controller, qtbot)
     assert heard.events == [] and controller.state == "lost"
     assert "ended with status 2" in controller.sentence() and "usage: worker [-h]" in controller.sentence()
 
 
 def test_a_worker_that_says_nothing_has_ended_all_the_same(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, "", qtbot)
+    controller, heard = worker(folder, "")
     run(controller, qtbot)
     assert heard.events == [] and heard.states == ["lost"] and controller.state == "lost"
     assert controller.sentence() == "The worker ended with status 0 before the run was finished. Press Start again."
@@ -122,7 +123,7 @@ os.makedirs(os.path.join(folder, "checkpoints", "000002")); open(os.path.join(fo
 print("Traceback: it is broken", file=sys.stderr, flush=True)
 os._exit(3)
 """
-    controller, heard = worker(folder, body, qtbot)
+    controller, heard = worker(folder, body)
     run(controller, qtbot)
     assert controller.state == "lost" and controller.outcome.returncode == 3
     assert controller.sentence() == (
@@ -134,14 +135,16 @@ os._exit(3)
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_a_worker_that_is_killed_is_told_with_the_signal(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, _ = worker(folder, "begin(); steps(1, 2); os.kill(os.getpid(), 9)", qtbot)
+    controller, _ = worker(folder, "begin(); steps(1, 2); os.kill(os.getpid(), 9)")
     run(controller, qtbot)
     assert controller.state == "lost" and controller.outcome.returncode == -signal.SIGKILL
-    assert controller.sentence().startswith("The worker was ended by SIGKILL (often the system ran out of memory) before")
+    assert controller.sentence().startswith(
+        "The worker was ended by SIGKILL (often the system ran out of memory) before"
+    )
 
 
 def test_our_own_kill_is_no_crash(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, workers.WAITS_FOR_A_WORD, qtbot)
+    controller, heard = worker(folder, workers.WAITS_FOR_A_WORD)
     controller.start()
     qtbot.waitUntil(lambda: controller.record.step == 3, timeout=PATIENCE_MS)
     assert controller.can_kill
@@ -157,11 +160,14 @@ def test_a_program_that_does_not_exist_is_told_at_once(folder: RunFolder, qtbot:
     run(controller, qtbot)
     assert heard.states == ["failed"] and heard.ends == 1 and not controller.is_running
     sentence = controller.sentence()
-    assert sentence.startswith("The worker could not be started: No such file or directory") and "worker's command" in sentence
+    assert (
+        sentence.startswith("The worker could not be started: No such file or directory")
+        and "worker's command" in sentence
+    )
 
 
 def test_a_flood_of_events_leaves_the_window_alive(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, "begin(20000); steps(1, 20000); tell('finished', step=20000, completed=True)", qtbot)
+    controller, heard = worker(folder, "begin(20000); steps(1, 20000); tell('finished', step=20000, completed=True)")
     turns = []
     timer = QTimer(interval=5)
     timer.timeout.connect(lambda: turns.append(len(heard.events)))
@@ -182,7 +188,7 @@ for line in sys.stdin:
     if '"stop"' in line: break
 tell("finished", step=1, completed=False)
 """
-    controller, heard = worker(folder, body, qtbot)
+    controller, heard = worker(folder, body)
     controller.pause()  # nobody is there to hear it, and nobody minds
     controller.start()
     qtbot.waitUntil(lambda: controller.record.step == 1, timeout=PATIENCE_MS)
@@ -197,11 +203,13 @@ tell("finished", step=1, completed=False)
 
 
 def test_pause_resume_and_stop_are_states(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, heard = worker(folder, workers.WAITS_FOR_A_WORD, qtbot)
+    controller, heard = worker(folder, workers.WAITS_FOR_A_WORD)
     controller.start()
     qtbot.waitUntil(lambda: controller.record.step == 3, timeout=PATIENCE_MS)
     for tell, state in ((controller.pause, "paused"), (controller.resume, "training")):
-        with qtbot.waitSignal(controller.stateChanged, timeout=PATIENCE_MS, check_params_cb=lambda s, state=state: s == state):
+        with qtbot.waitSignal(
+            controller.stateChanged, timeout=PATIENCE_MS, check_params_cb=lambda s, state=state: s == state
+        ):
             tell()
     assert controller.sentence() == ""
     with qtbot.waitSignal(controller.ended, timeout=PATIENCE_MS):
@@ -212,10 +220,12 @@ def test_pause_resume_and_stop_are_states(folder: RunFolder, qtbot: QtBot) -> No
 
 
 def test_a_run_that_was_lost_can_be_started_again(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, _ = worker(folder, "begin(); steps(1, 3); sys.exit(3)", qtbot)
+    controller, _ = worker(folder, "begin(); steps(1, 3); sys.exit(3)")
     run(controller, qtbot)
     assert controller.state == "lost"
-    (folder.path.parent / "worker.py").write_text(workers.HEAD + "begin(10, 2); steps(3, 10); tell('finished', step=10, completed=True)")
+    (folder.path.parent / "worker.py").write_text(
+        workers.HEAD + "begin(10, 2); steps(3, 10); tell('finished', step=10, completed=True)"
+    )
     run(controller, qtbot)
     assert controller.state == "finished" and list(controller.record.steps) == list(range(1, 11))
     assert controller.sentence() == "The run is complete."
@@ -235,7 +245,9 @@ for line in sys.stdin:
 """
     script.write_text(workers.HEAD.replace("    print(line, flush=True)\n", "") + LOCKS + body, encoding="utf-8")
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, str(script), str(folder.path)], stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, str(script), str(folder.path)], stdin=pipe, stdout=pipe, text=True
+    ) as process:
         try:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             yield process
@@ -294,7 +306,7 @@ def test_a_worker_in_the_background_that_dies_without_a_word_is_lost(
     assert controller.sentence() == "The worker went away before the run was finished. Press Start again."
 
 
-def test_a_worker_that_is_detached_lives_on_and_can_be_attached_again(folder: RunFolder, qtbot: QtBot, qapp: object) -> None:
+def test_a_worker_that_is_detached_lives_on_and_can_be_attached_again(folder: RunFolder, qtbot: QtBot) -> None:
     body = (
         LOCKS
         + """
@@ -312,7 +324,7 @@ for n in range(1, 3000):
 tell("finished", step=n, completed=False)
 """
     )
-    first, _ = worker(folder, body, qtbot)
+    first, _ = worker(folder, body)
     first.start()
     qtbot.waitUntil(lambda: first.record.step >= 2, timeout=PATIENCE_MS)
     process = first._worker
@@ -328,22 +340,28 @@ tell("finished", step=n, completed=False)
         assert folder.is_held() and second.state == "training"
         with qtbot.waitSignal(second.ended, timeout=PATIENCE_MS):
             second.stop(keep=False)
-        assert heard.states[-2:] == ["stopping", "stopped"] and second.sentence().startswith("The run was stopped at step")
+        assert heard.states[-2:] == ["stopping", "stopped"] and second.sentence().startswith(
+            "The run was stopped at step"
+        )
         qtbot.waitUntil(lambda: not first.is_running, timeout=PATIENCE_MS)
     finally:
         process.kill()
 
 
 def test_a_controller_may_go_while_its_worker_speaks(folder: RunFolder, qtbot: QtBot) -> None:
-    controller, _ = worker(folder, "begin(100000)\nfor n in range(1, 3000):\n    steps(n, n); time.sleep(0.005)", qtbot)
+    controller, _ = worker(folder, "begin(100000)\nfor n in range(1, 3000):\n    steps(n, n); time.sleep(0.005)")
     controller.start()
     qtbot.waitUntil(lambda: controller.record.step >= 1, timeout=PATIENCE_MS)
     process = controller._worker
     assert process is not None
     controller.deleteLater()
+    listener = next(thread for thread in threading.enumerate() if thread.name == "worker events")
     with qtbot.waitSignal(controller.destroyed, timeout=PATIENCE_MS):
         del controller
     process.kill()
+    listener.join(PATIENCE_MS / 1000)
+    assert not listener.is_alive()
+    process.close()
 
 
 def test_the_file_for_commands_is_the_one_that_the_worker_reads(folder: RunFolder) -> None:

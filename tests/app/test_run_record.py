@@ -26,7 +26,10 @@ def started(step: int = 0, total: int = 100) -> e.Started:
 
 
 def steps(first: int, last: int, *, loss: float = 1.0, seconds: float = 0.5) -> list[e.Event]:
-    return [e.StepDone(n, loss / n, {"unet": 1e-4 * n, "text_encoder": 9.0}, seconds, n / 10) for n in range(first, last + 1)]
+    return [
+        e.StepDone(n, loss / n, {"unet": 1e-4 * n, "text_encoder": 9.0}, seconds, n / 10)
+        for n in range(first, last + 1)
+    ]
 
 
 def replayed(events: Sequence[e.Event], path: Path) -> RunRecord:
@@ -80,7 +83,10 @@ def test_everything_that_was_told_is_in_the_record(tmp_path: Path) -> None:
     assert list(record.steps) == [1, 2] and list(record.losses) == [1.0, 0.5] and list(record.seconds) == [0.5, 0.5]
     assert list(record.rates) == [1e-4, 2e-4]
     assert record.validations == [(0, 0.9), (2, 0.8)] and record.checkpoints == [2]
-    assert record.previews == {0: {0: tmp_path / "samples/a.png", 2: tmp_path / "samples/c.png"}, 1: {2: tmp_path / "samples/b.png"}}
+    assert record.previews == {
+        0: {0: tmp_path / "samples/a.png", 2: tmp_path / "samples/c.png"},
+        1: {2: tmp_path / "samples/b.png"},
+    }
     assert record.preview_steps == [0, 2]
     assert record.warnings == ["A word.", "Another."] and record.exported == [tmp_path / "export/x.safetensors"]
     assert (record.memory_gb, record.memory_peak_gb) == (0.2, 0.2)
@@ -136,7 +142,8 @@ def test_smoothing_is_the_unbiased_moving_average(tmp_path: Path) -> None:
     record = replayed([e.StepDone(i + 1, loss, {}, 0.1, 0.0) for i, loss in enumerate(losses)], tmp_path)
     for weight in (0.0, 0.5, 0.9, 0.98):
         plain = [
-            sum(weight ** (n - i) * losses[i] for i in range(n + 1)) / sum(weight ** (n - i) for i in range(n + 1)) for n in range(40)
+            sum(weight ** (n - i) * losses[i] for i in range(n + 1)) / sum(weight ** (n - i) for i in range(n + 1))
+            for n in range(40)
         ]
         assert list(record.smoothed(weight)) == pytest.approx(plain)
     assert record.smoothed()[0] == pytest.approx(losses[0]), "it does not begin at 0"
@@ -154,7 +161,13 @@ def test_a_loss_that_is_no_number_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_a_record_from_disk_is_the_one_that_was_heard(tmp_path: Path) -> None:
-    events = [*PREPARING, started(), *steps(1, 5), e.PreviewDrawn(5, 0, 42, "samples/a.png"), e.Finished(5, completed=True)]
+    events = [
+        *PREPARING,
+        started(),
+        *steps(1, 5),
+        e.PreviewDrawn(5, 0, 42, "samples/a.png"),
+        e.Finished(5, completed=True),
+    ]
     found, heard = read(write(tmp_path, events)), replayed(events, tmp_path)
     assert found.read_to == (tmp_path / "events.jsonl").stat().st_size
     found.read_to = heard.read_to
@@ -172,7 +185,9 @@ def test_a_record_from_disk_is_the_one_that_was_heard(tmp_path: Path) -> None:
         ([], "starting"),
     ],
 )
-def test_a_run_without_a_last_word_is_lost_when_nobody_holds_its_folder(events: list[e.Event], state: str, tmp_path: Path) -> None:
+def test_a_run_without_a_last_word_is_lost_when_nobody_holds_its_folder(
+    events: list[e.Event], state: str, tmp_path: Path
+) -> None:
     folder = write(tmp_path, events)
     assert read(folder).state == state
     with folder.locked():
@@ -193,7 +208,15 @@ def test_a_line_that_a_crash_cut_is_passed_over_and_can_be_read_when_it_is_whole
 
 
 def test_garbage_and_commands_among_the_events_are_passed_over(tmp_path: Path) -> None:
-    lines = [e.encode(HELLO), "no json", '{"type": "dance"}', e.encode(e.Pause()), "", e.encode(started()), e.encode(steps(1, 1)[0])]
+    lines = [
+        e.encode(HELLO),
+        "no json",
+        '{"type": "dance"}',
+        e.encode(e.Pause()),
+        "",
+        e.encode(started()),
+        e.encode(steps(1, 1)[0]),
+    ]
     (tmp_path / "events.jsonl").write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\n")
     record = read(RunFolder(tmp_path))
     assert list(record.steps) == [1] and record.read_to == (tmp_path / "events.jsonl").stat().st_size

@@ -108,9 +108,7 @@ def test_a_broken_file_gets_a_drawn_sheet(qtbot: QtBot, thumbnails: Thumbnails, 
     assert thumbnails.is_broken(missing)
 
 
-def test_another_size_serves_until_the_right_one_is_there(
-    qtbot: QtBot, thumbnails: Thumbnails, tmp_path: Path
-) -> None:
+def test_another_size_serves_until_the_right_one_is_there(qtbot: QtBot, thumbnails: Thumbnails, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (800, 800)).save(path)
     wait_for(qtbot, thumbnails, path, 64)
@@ -143,9 +141,7 @@ def test_what_was_scrolled_away_is_not_made(thumbnails: Thumbnails, pictures: Pa
         assert thumbnails.waiting_count <= 1 + 2  # two may be at work already
 
 
-def test_a_file_that_changed_is_made_anew_after_a_recheck(
-    qtbot: QtBot, thumbnails: Thumbnails, tmp_path: Path
-) -> None:
+def test_a_file_that_changed_is_made_anew_after_a_recheck(qtbot: QtBot, thumbnails: Thumbnails, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (400, 400), "red").save(path)
     wait_for(qtbot, thumbnails, path, 64)

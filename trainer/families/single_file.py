@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from accelerate import init_empty_weights
-from transformers import CLIPTokenizer, PreTrainedConfig
+from transformers import CLIPTokenizer, PreTrainedModel
 
 import resources
 from trainer.errors import ModelError, os_message
@@ -65,8 +65,8 @@ class FileSource:
         """
         config = self.config(part)
         with init_empty_weights():
-            built = kind.config_class(**config) if issubclass(kind.config_class or object, PreTrainedConfig) else None
-            model = kind(built) if built is not None else kind.from_config(config)
+            is_text = issubclass(kind, PreTrainedModel)
+            model = kind(kind.config_class(**config)) if is_text else kind.from_config(config)
         wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         origins = self._origins(part, wanted, config)
         weights: dict[str, torch.Tensor] = {}
