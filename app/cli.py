@@ -20,6 +20,7 @@ from trainer.run_folder import RunFolder
 if TYPE_CHECKING:
     from trainer.settings import TrainingSettings
 
+
 def main(words: list[str]) -> int:
     """Runs a sub-command; returns the exit code: 0, 1 after an error told in a sentence, 130 after Ctrl-C."""
     parser = _parser()

@@ -29,12 +29,19 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
     parser.add_argument("--step", type=int, metavar="N", help="of which checkpoint; the last one unless given")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the new file, or a folder for it; LoRA Atelier/loras unless given")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the new file, or a folder for it; LoRA Atelier/loras unless given"
+    )
     parser.add_argument("--name", metavar="TEXT", help="title in the file; the run's unless given")
     parser.add_argument("--description", metavar="TEXT", help="written into the file")
     parser.add_argument("--tags", metavar="A,B", help="written into the file, separated by commas")
     parser.add_argument("--precision", choices=PRECISIONS, help="number format; the run's file precision unless given")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="copied beside the file as NAME.preview.png, which LoRA browsers show")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="PNG",
+        help="copied beside the file as NAME.preview.png, which LoRA browsers show",
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
     parser.add_argument("--json", action="store_true", help="print one line of JSON, for programs")
     parser.set_defaults(run=run)

@@ -33,7 +33,12 @@ def command_for(request: ExportRequest) -> list[str]:
     """The words that export: this Python, or the frozen app itself. `--name=...`, as a text may begin with a dash."""
     start = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "app"]
     words = [*start, "export", f"--step={request.step}", f"--out={request.out}", f"--name={request.name}"]
-    words += [f"--description={request.description}", f"--tags={request.tags}", f"--precision={request.precision}", "--json"]
+    words += [
+        f"--description={request.description}",
+        f"--tags={request.tags}",
+        f"--precision={request.precision}",
+        "--json",
+    ]
     if request.picture is not None:
         words.append(f"--picture={request.picture}")
     return [*words, *(["--force"] if request.overwrite else []), "--", str(request.run)]
@@ -95,14 +100,25 @@ class Exporter(QObject):
         elif errors:
             self.failed.emit(errors[-1])
         elif status == QProcess.ExitStatus.CrashExit:
-            self.failed.emit(tr("The export was ended from outside, perhaps because memory ran out. Close other programs and try again."))
+            self.failed.emit(
+                tr(
+                    "The export was ended from outside, perhaps because memory ran out. Close other programs and try again."
+                )
+            )
         else:
             last = said[-1] if said else tr("it gave no reason")
-            self.failed.emit(tr("The export ended unexpectedly: {last}. Nothing was replaced; try again.", last=last.rstrip(".")))
+            self.failed.emit(
+                tr("The export ended unexpectedly: {last}. Nothing was replaced; try again.", last=last.rstrip("."))
+            )
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and (process := self._leave()) is not None:
-            self.failed.emit(tr("The export could not be started ({reason}). Install LoRA Atelier again.", reason=process.errorString()))
+            self.failed.emit(
+                tr(
+                    "The export could not be started ({reason}). Install LoRA Atelier again.",
+                    reason=process.errorString(),
+                )
+            )
 
     def _leave(self) -> QProcess | None:
         process, self._process = self._process, None

@@ -6,7 +6,6 @@ Looks at names and headers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trainer import families, pixels
@@ -14,6 +13,7 @@ from trainer.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 Kind = Literal["pictures", "base", "lora", "settings", "project"]
 _LOOK_AT = 5000  # entries of a folder that are looked at to find a picture

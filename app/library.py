@@ -79,7 +79,10 @@ def scan(more_runs: Iterable[Path] = ()) -> list[Entry]:
         for folder in _run_folders(parent):
             found.setdefault(folder, read_run(RunFolder(folder)))
     runs = [path for path, entry in found.items() if entry.kind == "run"]
-    for file in (*_lora_files(places.exports(), "**/*"), *(f for run in runs for f in _lora_files(run / "export", "*"))):
+    for file in (
+        *_lora_files(places.exports(), "**/*"),
+        *(f for run in runs for f in _lora_files(run / "export", "*")),
+    ):
         found.setdefault(file, read_lora(file))
     for file in added_files:
         if file.is_file():
@@ -116,10 +119,26 @@ def read_lora(path: Path, *, added: bool = False) -> Entry:
         stat = path.stat()
         header = lora_file.read_header(path)
     except OSError as error:
-        return Entry("lora", path.stem, path, path.parent, state="unreadable", problem=os_message(tr("{path} cannot be read", path=path), error), added=added)
+        return Entry(
+            "lora",
+            path.stem,
+            path,
+            path.parent,
+            state="unreadable",
+            problem=os_message(tr("{path} cannot be read", path=path), error),
+            added=added,
+        )
     except ModelError as error:
         return Entry(
-            "lora", path.stem, path, path.parent, changed=stat.st_mtime, size_bytes=stat.st_size, state="unreadable", problem=str(error), added=added
+            "lora",
+            path.stem,
+            path,
+            path.parent,
+            changed=stat.st_mtime,
+            size_bytes=stat.st_size,
+            state="unreadable",
+            problem=str(error),
+            added=added,
         )
     said = header.metadata
     base = said.get("ss_sd_model_name", "")
@@ -146,7 +165,9 @@ def settings_of(entry: Entry) -> dict[str, Any]:
         values = metadata_settings.settings_from_metadata(lora_file.read_header(entry.path).metadata)
         if not values:
             raise ModelError(tr("{name} does not say how it was trained.", name=entry.path.name))
-    return {name: value for name, value in values.items() if name in TrainingSettings.model_fields and name != "runs_folder"}
+    return {
+        name: value for name, value in values.items() if name in TrainingSettings.model_fields and name != "runs_folder"
+    }
 
 
 # ---- what the user added
@@ -194,7 +215,9 @@ def _remembered() -> tuple[list[Path], list[Path]]:
 
 
 def _remember(runs: list[Path], files: list[Path]) -> None:
-    text = json.dumps({"runs_folders": list(dict.fromkeys(map(str, runs))), "files": list(dict.fromkeys(map(str, files)))}, indent=1)
+    text = json.dumps(
+        {"runs_folders": list(dict.fromkeys(map(str, runs))), "files": list(dict.fromkeys(map(str, files)))}, indent=1
+    )
     try:
         write_atomically(places.home() / "library.json", lambda p: p.write_text(text, encoding="utf-8"))
     except OSError as error:

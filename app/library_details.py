@@ -41,7 +41,7 @@ def date(entry: Entry) -> str:
 
 
 def progress(entry: Entry) -> str:
-    """"step 120 of 300", "300 steps", or empty."""
+    """ "step 120 of 300", "300 steps", or empty."""
     if not entry.step:
         return ""
     if entry.kind == "lora" or entry.step >= entry.total_steps:
@@ -57,7 +57,10 @@ def describe(entry: Entry) -> Description:
     """
     if entry.kind == "lora":
         found = lora_file.describe(entry.path)
-        return Description(found.title, {heading: [row for row in rows if row[1] != "not said"] for heading, rows in found.rows.items()})
+        return Description(
+            found.title,
+            {heading: [row for row in rows if row[1] != "not said"] for heading, rows in found.rows.items()},
+        )
     try:
         values = settings_file.read_dict(entry.path / "run.toml")
     except AtelierError:

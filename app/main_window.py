@@ -274,7 +274,9 @@ class MainWindow(QMainWindow):
         self.pictures.scanningChanged.connect(lambda _busy: self._on_planned())
         self.pictures.failed.connect(lambda sentence: self.banner.tell(sentence))
         self.project.opened.connect(self._on_project_opened)
-        self.project.saveFailed.connect(lambda sentence: self.banner.tell(sentence, (tr("Try again"), self.project.save)))
+        self.project.saveFailed.connect(
+            lambda sentence: self.banner.tell(sentence, (tr("Try again"), self.project.save))
+        )
         self.queue.currentChanged.connect(self._on_current_changed)
         self.queue.changed.connect(self._on_queue_changed)
         self.queue.ended.connect(self.do.tell_end)
@@ -320,6 +322,13 @@ class MainWindow(QMainWindow):
             self.setWindowTitle(title)
             self.do.show_percent(percent)
 
+    def save_all(self) -> None:
+        """The caption that is being typed, captions that are being written, and the project are on disk afterwards."""
+        if self.is_built("dataset"):
+            self.dataset.editor.save()
+        self.pictures.finish_writing()
+        self.project.save()
+
     # ---- dropping
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -358,8 +367,10 @@ class MainWindow(QMainWindow):
         if not self.do.may_close():
             event.ignore()
             return
-        self.project.save()
+        self.save_all()
         self.planner.wait()
+        if self.is_built("dataset"):
+            self.dataset.thumbnails.close()
         preferences.put("geometry", bytes(self.saveGeometry().toHex().data()).decode())
         super().closeEvent(event)
 

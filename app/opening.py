@@ -32,7 +32,11 @@ def from_pictures(project: Project, paths: Sequence[Path]) -> None:
     """
     title = intake.title_for(paths)
     values = presets.load(FIRST_PRESET).values | intake.data_values(paths)
-    values |= {"base": preferences.get("last_base", ""), "trigger": safe_name(title).lower(), "runs_folder": str(places.runs())}
+    values |= {
+        "base": preferences.get("last_base", ""),
+        "trigger": safe_name(title).lower(),
+        "runs_folder": str(places.runs()),
+    }
     project.create(title, values, preset=FIRST_PRESET)
 
 
@@ -99,5 +103,7 @@ def _copied(source: Path, target: Path) -> Path:
     try:
         shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
     except OSError as error:
-        raise ConfigError("", os_message(tr("The demo's pictures could not be copied to {target}", target=target), error)) from None
+        raise ConfigError(
+            "", os_message(tr("The demo's pictures could not be copied to {target}", target=target), error)
+        ) from None
     return target

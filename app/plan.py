@@ -167,4 +167,8 @@ class Planner(QObject):
 
 def _as_of_now(item: Any) -> Picture:
     p = item.picture
-    return p if p.caption == item.caption else Picture(p.path, p.width_px, p.height_px, item.caption, p.repeats, p.relative)
+    return (
+        p
+        if p.caption == item.caption
+        else Picture(p.path, p.width_px, p.height_px, item.caption, p.repeats, p.relative)
+    )

@@ -188,7 +188,9 @@ class Project(QObject):
                 except FileExistsError:
                     continue
         except OSError as error:
-            raise ConfigError("", os_message(tr("The project folder {parent} cannot be used", parent=parent), error)) from None
+            raise ConfigError(
+                "", os_message(tr("The project folder {parent} cannot be used", parent=parent), error)
+            ) from None
         self._open(folder, title, preset, dict(values))
         self._saved = False
         self.save()
@@ -230,7 +232,9 @@ class Project(QObject):
             text = tomli_w.dumps(content).encode("utf-8")
             write_atomically(self.path, lambda p: p.write_bytes(text))
         except (OSError, UnicodeEncodeError) as error:
-            reason = os_message(tr("The project could not be saved"), error) if isinstance(error, OSError) else str(error)
+            reason = (
+                os_message(tr("The project could not be saved"), error) if isinstance(error, OSError) else str(error)
+            )
             self.saveFailed.emit(reason)
             return False
         self._saved = True
@@ -247,7 +251,9 @@ class Project(QObject):
 
     def _change(self, changes: dict[str, Any], merge: str = "") -> None:
         before = self._values
-        after = {k: v for k, v in (before | changes).items() if k not in TrainingSettings.model_fields or v != default(k)}
+        after = {
+            k: v for k, v in (before | changes).items() if k not in TrainingSettings.model_fields or v != default(k)
+        }
         if after == before:
             return
         if not (merge and merge == self._last_edited and not self._future):

@@ -73,7 +73,9 @@ def read(folder: RunFolder) -> Results:
         loss = losses.get(step)
         file = folder.checkpoint(step) / "lora.safetensors"
         size = file.stat().st_size if file.is_file() else 0
-        checkpoints.append(Checkpoint(step, size, before[-1] if before else None, loss if loss is not None and loss == loss else None))
+        checkpoints.append(
+            Checkpoint(step, size, before[-1] if before else None, loss if loss is not None and loss == loss else None)
+        )
     pictures = {(p, s): path for p, by_step in record.previews.items() for s, path in by_step.items() if path.is_file()}
     prompts = {i: preview.prompt for i, preview in enumerate(settings.previews)}
     prompts |= {p: prompts.get(p, "") for p in sorted(record.previews)}
@@ -82,7 +84,9 @@ def read(folder: RunFolder) -> Results:
 
 def _tags(folder: RunFolder, steps: list[int]) -> str:
     try:
-        return lora_file.read_header(folder.checkpoint(steps[-1]) / "lora.safetensors").metadata.get("modelspec.tags", "")
+        return lora_file.read_header(folder.checkpoint(steps[-1]) / "lora.safetensors").metadata.get(
+            "modelspec.tags", ""
+        )
     except (ModelError, IndexError):
         return ""  # only a first proposal; exporting a damaged file says so
 
@@ -93,4 +97,8 @@ def with_checkpoints(runs: Path) -> list[RunFolder]:
         folders = [RunFolder(p) for p in runs.iterdir() if (p / "run.toml").is_file()]
     except OSError:  # there is none yet
         return []
-    return sorted((f for f in folders if f.checkpoints()), key=lambda f: f.events_path.stat().st_mtime if f.events_path.is_file() else 0, reverse=True)
+    return sorted(
+        (f for f in folders if f.checkpoints()),
+        key=lambda f: f.events_path.stat().st_mtime if f.events_path.is_file() else 0,
+        reverse=True,
+    )

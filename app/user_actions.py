@@ -114,7 +114,9 @@ class UserActions:
             self._take_base(path)
         elif found.kind == "lora":
             further = (tr("Train it further"), lambda: self.train_further(path))
-            banner.tell(tr("{name} is a LoRA.", name=path.name), further, (tr("Look inside"), lambda: self.look_inside(path)))
+            banner.tell(
+                tr("{name} is a LoRA.", name=path.name), further, (tr("Look inside"), lambda: self.look_inside(path))
+            )
         elif project.is_open:
             self._add(found.paths)
         else:
@@ -144,13 +146,17 @@ class UserActions:
             project.set("base", str(path))
             self._window.banner.tell(tr("{name} is the base model now.", name=path.name), (tr("Undo"), project.undo))
         else:
-            self._window.banner.tell(tr("{name} will be the base model of the next project. Drop pictures to begin.", name=path.name))
+            self._window.banner.tell(
+                tr("{name} will be the base model of the next project. Drop pictures to begin.", name=path.name)
+            )
 
     def train_further(self, path: Path) -> None:
         """The open project goes on from a LoRA file."""
         project = self._window.project
         if not project.is_open:
-            self._window.banner.tell(tr("Open or begin a project with pictures first; then drop {name} again.", name=path.name))
+            self._window.banner.tell(
+                tr("Open or begin a project with pictures first; then drop {name} again.", name=path.name)
+            )
             return
         project.set("start_from", str(path))
         self._window.banner.tell(tr("The next run goes on from {name}.", name=path.name), (tr("Undo"), project.undo))
@@ -168,6 +174,7 @@ class UserActions:
         if not window.planner.is_current or plan.settings is None or not plan.is_ready:
             return
         settings = plan.settings
+        window.save_all()
         self._try(lambda: self._started(window.queue.add(settings)))
 
     def _started(self, folder: RunFolder) -> None:
@@ -238,7 +245,9 @@ class UserActions:
             window.banner.tell(text, see, (tr("Leave it"), self._leave))
         else:
             see = (tr("Start it again"), lambda: self.continue_run(training))
-            window.banner.tell(tr("“{name}” was cut off before its first checkpoint.", name=name), see, (tr("Leave it"), self._leave))
+            window.banner.tell(
+                tr("“{name}” was cut off before its first checkpoint.", name=name), see, (tr("Leave it"), self._leave)
+            )
 
     def _leave(self) -> None:
         self._window.queue.note()
@@ -274,16 +283,26 @@ class UserActions:
 
     def set_worker_command(self) -> None:
         """Another machine, or several cards: the words in front of `worker RUN_FOLDER`."""
-        text = tr("Command that starts the worker, e.g.  ssh gpu-box lora-atelier\nEmpty trains on this computer. Folders must have the same path there.")
+        text = tr(
+            "Command that starts the worker, e.g.  ssh gpu-box lora-atelier\nEmpty trains on this computer. Folders must have the same path there."
+        )
         command, given = QInputDialog.getText(
-            self._window, tr("Where runs are computed"), text, QLineEdit.EchoMode.Normal, preferences.get("worker_command", "")
+            self._window,
+            tr("Where runs are computed"),
+            text,
+            QLineEdit.EchoMode.Normal,
+            preferences.get("worker_command", ""),
         )
         if given:
             preferences.put("worker_command", command.strip())
 
     def about(self) -> None:
         """Version and where things are."""
-        text = tr("LoRA Atelier {version}\n\nProjects, runs and exported LoRAs are in\n{home}", version=__version__, home=places.home())
+        text = tr(
+            "LoRA Atelier {version}\n\nProjects, runs and exported LoRAs are in\n{home}",
+            version=__version__,
+            home=places.home(),
+        )
         QMessageBox.about(self._window, tr("About"), text)
 
     # ---- inside
@@ -302,7 +321,9 @@ class UserActions:
         self._window.go(place)
 
     def _ask_folder(self, title: str) -> Path | None:
-        name = QFileDialog.getExistingDirectory(self._window, title, str(preferences.get("last_folder", str(Path.home()))))
+        name = QFileDialog.getExistingDirectory(
+            self._window, title, str(preferences.get("last_folder", str(Path.home())))
+        )
         if not name:
             return None
         preferences.put("last_folder", str(Path(name).parent))

@@ -64,13 +64,17 @@ def check_screen() -> None:
         return
     if not os.environ.get("DISPLAY"):
         raise RunError(
-            tr("There is no screen here (neither DISPLAY nor WAYLAND_DISPLAY is set). Use the commands instead; see lora-atelier --help.")
+            tr(
+                "There is no screen here (neither DISPLAY nor WAYLAND_DISPLAY is set). Use the commands instead; see lora-atelier --help."
+            )
         )
     try:
         ctypes.CDLL("libxcb-cursor.so.0")
     except OSError:
         raise RunError(
-            tr("The window needs the system library libxcb-cursor. Install it (Debian, Ubuntu: sudo apt install libxcb-cursor0) and start again.")
+            tr(
+                "The window needs the system library libxcb-cursor. Install it (Debian, Ubuntu: sudo apt install libxcb-cursor0) and start again."
+            )
         ) from None
 
 

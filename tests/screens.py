@@ -44,7 +44,14 @@ class Studio:
         self.run = RunFolder(run) if run else made_up_run(Path(tempfile.mkdtemp()))
         self.font = self.app.font()
 
-    def shoot(self, name: str, arrange: Callable[[MainWindow], object], *, size: tuple[int, int] = (1280, 720), zoom: float = 1) -> None:
+    def shoot(
+        self,
+        name: str,
+        arrange: Callable[[MainWindow], object],
+        *,
+        size: tuple[int, int] = (1280, 720),
+        zoom: float = 1,
+    ) -> None:
         """Opens a window, brings it into a state, and saves it light and dark."""
         if self.only and not any(name.startswith(o) for o in self.only):
             return
@@ -148,7 +155,16 @@ def made_up_run(parent: Path) -> RunFolder:
         if step:
             loss = 0.06 + 0.15 * 0.985**step + 0.04 * ((step * 7919) % 97 / 97 - 0.5)
             rate = 1e-3 * min(step / 20, 1) * (1 - step / STEPS * 0.95)
-            lines.append({"type": "step_done", "step": step, "loss": loss, "learning_rates": {"unet": rate}, "seconds": 0.4, "memory_gb": 0.8})
+            lines.append(
+                {
+                    "type": "step_done",
+                    "step": step,
+                    "loss": loss,
+                    "learning_rates": {"unet": rate},
+                    "seconds": 0.4,
+                    "memory_gb": 0.8,
+                }
+            )
         if step % EVERY == 0:
             lines += _checkpoint(folder, step)
     folder.events_path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
@@ -165,7 +181,15 @@ def _checkpoint(folder: RunFolder, step: int) -> list[dict[str, object]]:
         name = f"{1 + (step // EVERY + prompt * 4) % 16:02d}.png" if step else f"{1 + prompt * 5:02d}.png"
         target = folder.sample(step, prompt, prompt + 1)
         shutil.copyfile(resources.path("demo", "character" if step else "base", name), target)
-        out.append({"type": "preview_drawn", "step": step, "prompt": prompt, "seed": prompt + 1, "path": folder.relative(target)})
+        out.append(
+            {
+                "type": "preview_drawn",
+                "step": step,
+                "prompt": prompt,
+                "seed": prompt + 1,
+                "path": folder.relative(target),
+            }
+        )
     return out
 
 
@@ -197,7 +221,13 @@ def main() -> int:
         studio.shoot("results", studio.results)
         studio.shoot("library_empty", lambda shown: (shown.go("library"), studio.spin(1)))
         studio.shoot("library", studio.library)
-        for name, arrange in (("dataset", studio.place("dataset")), ("recipe", studio.place("recipe")), ("training", studio.training("training")), ("results", studio.results), ("library", studio.library)):
+        for name, arrange in (
+            ("dataset", studio.place("dataset")),
+            ("recipe", studio.place("recipe")),
+            ("training", studio.training("training")),
+            ("results", studio.results),
+            ("library", studio.library),
+        ):
             studio.shoot(f"small_{name}", arrange, size=(960, 640))
             studio.shoot(f"large_font_{name}", arrange, zoom=1.5)
     return 0

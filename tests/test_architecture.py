@@ -151,7 +151,14 @@ def test_no_page_imports_another_page_nor_the_window() -> None:
         name: found
         for name in SOURCES
         if name.startswith(("app.pages.", "app.widgets."))
-        and (found := [i for node in ast.walk(TREES[name]) for i in imports(node) if i in (*pages, "app.main_window") and i != name])
+        and (
+            found := [
+                i
+                for node in ast.walk(TREES[name])
+                for i in imports(node)
+                if i in (*pages, "app.main_window") and i != name
+            ]
+        )
     }
     assert wrong == {}
 

@@ -163,7 +163,7 @@ def test_settings_of_a_run_folder_cannot_be_changed_by_flags(mistake: Callable[.
         (["--data", "empty"], "Pictures folder empty holds no usable picture"),
         (
             ["--data", "{p}", "--base", "nowhere"],
-            'There is no base model "nowhere". Give a diffusers folder, or "demo".',
+            'There is no base model "nowhere". Give a single file (.safetensors, .ckpt), a diffusers folder, or "demo".',
         ),
         (["--data", "{p}", "--base", "lora.safetensors"], "lora.safetensors is a LoRA, not a base model."),
         (["--data", "{p}", "--base", "{p}"], "is not a diffusers model folder"),

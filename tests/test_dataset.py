@@ -253,14 +253,18 @@ def test_when_everything_is_left_out_the_sentence_says_so(pictures: Path) -> Non
 
 
 def test_more_pictures_that_cannot_be_used_are_told_in_a_sentence(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^Pictures: there is no folder or picture .*gone\.png\. Check the path, or take it"):
+    with pytest.raises(
+        DataError, match=r"^Pictures: there is no folder or picture .*gone\.png\. Check the path, or take it"
+    ):
         scan(pictures, more=[tmp_path / "gone.png"])
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.md").touch()
     data = scan(pictures, more=[tmp_path / "notes.md", tmp_path / "empty"])
     assert len(data.pictures) == 6 and len(data.problems) == 1
     assert data.problems[0].startswith("notes.md is left out: it is no picture (.png, .jpg")
-    with pytest.raises(DataError, match=r"^Pictures: there is no usable picture \(.*\) in .*/empty, .*/notes\.md\. All 1 "):
+    with pytest.raises(
+        DataError, match=r"^Pictures: there is no usable picture \(.*\) in .*/empty, .*/notes\.md\. All 1 "
+    ):
         scan(Path(), more=[tmp_path / "empty", tmp_path / "notes.md"])
     with pytest.raises(DataError, match=r"^Pictures folder .*empty holds no usable picture"):
         scan(Path(), more=[tmp_path / "empty"])

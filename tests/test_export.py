@@ -24,8 +24,10 @@ from diffusers import (
 from trainer import adapter as adapters
 from trainer import export, families
 from trainer.adapter import Adapter
-from trainer.errors import DivergedError, RunError
+from trainer.errors import DivergedError, ModelError, RunError
+from trainer.metadata import Words
 from trainer.preview import Painter
+from trainer.run_folder import RunFolder
 from trainer.settings import PreviewPrompt, TrainingSettings
 
 CPU = torch.device("cpu")
@@ -165,6 +167,73 @@ def test_a_file_that_comes_back_damaged_is_not_called_saved(
     monkeypatch.setattr(Path, "read_bytes", damaged)
     with pytest.raises(RunError, match=rf"a\.safetensors {message}.*Check the disk and export again"):
         export.write(tmp_path / "a.safetensors", tensors(), METADATA, "fp16")
+
+
+# From a checkpoint
+
+
+def run_with_checkpoint(folder: Path, values: dict[str, torch.Tensor] | None = None) -> RunFolder:
+    """A run folder with the LoRA of step 7, as a worker saves it."""
+    run = RunFolder(folder)
+    run.checkpoint(7).mkdir(parents=True)
+    raw = safetensors.torch.save(values or tensors(), METADATA | {"modelspec.tags": "old"})
+    (run.checkpoint(7) / "lora.safetensors").write_bytes(raw)
+    (run.checkpoint(7) / "state.json").write_text("{}")
+    return run
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_a_checkpoint_becomes_a_file_with_other_words_and_fresh_hashes(precision: str, tmp_path: Path) -> None:
+    run, out = run_with_checkpoint(tmp_path / "run"), tmp_path / "new" / "a.safetensors"
+    difference = export.from_checkpoint(run, 7, out, Words("Mine", "Good.", "a,b"), precision)
+    assert difference == export.write(tmp_path / "direct.safetensors", tensors(), {}, precision)
+    back, direct = safetensors.torch.load_file(out), safetensors.torch.load_file(tmp_path / "direct.safetensors")
+    assert back.keys() == direct.keys() and all(torch.equal(back[k], direct[k]) for k in back)
+    header, data = parts(out.read_bytes())
+    told = header["__metadata__"]
+    assert told["sshs_model_hash"] == hashlib.sha256(data).hexdigest()
+    assert (told["modelspec.title"], told["ss_output_name"], told["modelspec.description"], told["modelspec.tags"]) == (
+        "Mine",
+        "Mine",
+        "Good.",
+        "a, b",
+    )
+    assert (told["ss_network_args"], told["other"]) == (METADATA["ss_network_args"], "x")
+
+
+def test_a_file_that_exists_is_left_alone_unless_that_is_allowed(tmp_path: Path) -> None:
+    run, out = run_with_checkpoint(tmp_path / "run"), tmp_path / "a.safetensors"
+    out.write_bytes(b"precious")
+    with pytest.raises(RunError, match=r"a\.safetensors exists already and is left as it is. Choose another name"):
+        export.from_checkpoint(run, 7, out, Words(), "fp16")
+    assert out.read_bytes() == b"precious"
+    export.from_checkpoint(run, 7, out, Words(), "fp16", overwrite=True)
+    assert safetensors.torch.load_file(out)
+
+
+def test_a_checkpoint_is_never_overwritten_with_its_own_export(tmp_path: Path) -> None:
+    run = run_with_checkpoint(tmp_path / "run")
+    source = run.checkpoint(7) / "lora.safetensors"
+    before = source.read_bytes()
+    with pytest.raises(RunError, match="lies among the run's checkpoints"):
+        export.from_checkpoint(run, 7, source, Words(), "fp16", overwrite=True)
+    assert source.read_bytes() == before
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has no checkpoint of step 8; it has 7"):
+        export.from_checkpoint(run_with_checkpoint(tmp_path / "run"), 8, tmp_path / "a.safetensors", Words(), "fp16")
+    with pytest.raises(RunError, match="has no checkpoint of step 8; it has none yet"):
+        export.from_checkpoint(RunFolder(tmp_path / "none"), 8, tmp_path / "a.safetensors", Words(), "fp16")
+
+
+def test_a_damaged_checkpoint_is_told_and_nothing_written(tmp_path: Path) -> None:
+    run = run_with_checkpoint(tmp_path / "run")
+    source = run.checkpoint(7) / "lora.safetensors"
+    source.write_bytes(source.read_bytes()[:-9])
+    with pytest.raises(ModelError, match=r"lora\.safetensors is cut off: 9 bytes are missing"):
+        export.from_checkpoint(run, 7, tmp_path / "a.safetensors", Words(), "fp16")
+    assert not (tmp_path / "a.safetensors").exists()
 
 
 # The proof: the same numbers and the same picture in diffusers

@@ -184,7 +184,10 @@ def test_pictures_from_several_folders_are_counted_under_their_own_ones() -> Non
         "3_pictures": {"n_repeats": 3, "img_count": 1},
         "bears": {"n_repeats": 1, "img_count": 3},
     }
-    assert json.loads(values["ss_tag_frequency"]) == {"pictures": {"fox": 2, "snow": 1}, "bears": {"bear": 3, "snow": 1}}
+    assert json.loads(values["ss_tag_frequency"]) == {
+        "pictures": {"fox": 2, "snow": 1},
+        "bears": {"bear": 3, "snow": 1},
+    }
     assert values["ss_num_train_images"] == "7"
     assert not any("secret" in value or "old" in value for value in values.values())
     only = built(settings(data=Path(), more_data=(HOME / "bears",), regularization=None), facts(entries=entries[2:4]))

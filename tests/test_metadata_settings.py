@@ -42,7 +42,10 @@ def test_what_comes_back_can_be_used() -> None:
     values = back(**MAPPED)
     assert isinstance(settings_file.from_dict(values), TrainingSettings)
     assert values["steps"] == 70
-    assert not {"data", "more_data", "regularization", "validation", "start_from", "runs_folder", "cache_folder"} & values.keys()
+    assert (
+        not {"data", "more_data", "regularization", "validation", "start_from", "runs_folder", "cache_folder"}
+        & values.keys()
+    )
 
 
 def test_plain_settings_come_back_plain() -> None:
@@ -101,7 +104,13 @@ def test_other_words_change_title_description_and_tags_alone() -> None:
     before = built()
     after = retold(before, Words(" My thing: 2 ", "It is\ngood.", "a,, b ,c"))
     changed = {k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
-    assert changed == {"modelspec.title", "ss_output_name", "modelspec.description", "ss_training_comment", "modelspec.tags"}
+    assert changed == {
+        "modelspec.title",
+        "ss_output_name",
+        "modelspec.description",
+        "ss_training_comment",
+        "modelspec.tags",
+    }
     assert (after["modelspec.title"], after["ss_output_name"]) == ("My thing: 2", "My_thing_2")
     assert after["modelspec.description"] == after["ss_training_comment"] == "It is\ngood."
     assert after["modelspec.tags"] == "a, b, c"
@@ -112,7 +121,11 @@ def test_words_that_are_not_given_stay_and_empty_ones_are_taken_out() -> None:
     assert retold(before, Words()) == before
     after = retold(before, Words("", "", ""))
     assert after["modelspec.title"] == before["modelspec.title"], "a file is never without a title"
-    assert "modelspec.description" not in after and "modelspec.tags" not in after and after["ss_training_comment"] == "None"
+    assert (
+        "modelspec.description" not in after
+        and "modelspec.tags" not in after
+        and after["ss_training_comment"] == "None"
+    )
 
 
 def test_text_that_a1111_would_take_for_a_table_is_kept_from_it() -> None:

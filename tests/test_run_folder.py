@@ -113,7 +113,12 @@ def test_more_pictures_in_the_runs_settings_are_absolute_and_what_is_left_out_st
     folder = create(TrainingSettings(more_data=more, left_out=("a/b.png",)), today=DAY)
     assert folder.path.name == "2026-11-24_bears"
     kept = folder.settings()
-    assert kept.more_data == (tmp_path / "bears", tmp_path / "a" / "one.png", tmp_path / "home" / "foxes", Path("/there"))
+    assert kept.more_data == (
+        tmp_path / "bears",
+        tmp_path / "a" / "one.png",
+        tmp_path / "home" / "foxes",
+        Path("/there"),
+    )
     assert kept.left_out == ("a/b.png",) and kept.data == Path()
 
 

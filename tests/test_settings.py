@@ -20,7 +20,6 @@ FOLDER = Path("/Bilder/Zörblin 絵 🦊")
 OTHER: dict[str, Any] = {
     "base": "/Modelle/süß", "vae": FOLDER / "vae.safetensors", "precision": "bf16", "prediction": "v_prediction", "clip_skip": 2, "max_tokens": 225,
     "device": "cuda:1", "gradient_checkpointing": True, "data": FOLDER, "more_data": (FOLDER / "more", FOLDER / "火.png"), "left_out": ("a/b.png",), "resolution": 768, "buckets": False,
-    "more_data": (FOLDER / "more", Path("one.png").absolute()), "left_out": ("a/b.png", "絵, 2.png"),
     "bucket_step": 32, "bucket_min": 320, "bucket_max": 1536, "upscale": False, "repeats": 3, "flip": True,
     "background": "rebeccapurple", "regularization": FOLDER / "class", "prior_weight": 0.5,
     "validation": FOLDER / "held out", "cache": "memory", "cache_folder": FOLDER / "cache",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from trainer.diffusion import Schedule
 from trainer.errors import ModelError
 from trainer.families import FAMILIES
 from trainer.families.headers import identify
+from trainer.lora_file import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +84,21 @@ def test_training_resume_and_export_run_over_a_file_with_the_same_losses(family:
     exported = safetensors.torch.load_file(next(run.export.glob("*.safetensors")))
     theirs = safetensors.torch.load_file(next((tmp_path / "b").rglob("export/*.safetensors")))
     assert_same(exported, theirs)
+    said = read_header(next(run.export.glob("*.safetensors"))).metadata
+    raw = path.read_bytes()
+    assert said["ss_sd_model_name"] == path.name
+    assert said["ss_new_sd_model_hash"] == hashlib.sha256(raw).hexdigest()
+    assert said["ss_sd_model_hash"] == hashlib.sha256(raw[0x100000 : 0x110000]).hexdigest()[:8]
+    assert "ss_vae_name" not in said and str(tmp_path) not in str(said)
+
+
+def test_a_vae_that_is_given_is_named_with_its_hashes(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+    vae = tiny_models["sd1"] / "vae" / "diffusion_pytorch_model.safetensors"
+    run = make_run(tiny_models["sd1"], pictures, tmp_path / "a", steps=1, vae=str(vae))
+    train(run)
+    said = read_header(next(run.export.glob("*.safetensors"))).metadata
+    assert said["ss_vae_name"] == vae.name and said["ss_new_vae_hash"] == hashlib.sha256(vae.read_bytes()).hexdigest()
+    assert "ss_sd_model_hash" not in said
 
 
 def test_a_run_from_a_file_can_be_resumed(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:

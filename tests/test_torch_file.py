@@ -130,7 +130,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
+@given(data=st.data())
 def test_damage_anywhere_gives_a_sentence_or_true_places(data: st.DataObject, whole: tuple[Path, bytes, bytes]) -> None:
     folder, *files = whole
     raw = bytearray(data.draw(st.sampled_from(files)))

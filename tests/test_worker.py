@@ -120,7 +120,9 @@ def test_a_run_that_is_left_in_the_background_goes_on_and_obeys_the_file(
         worker.kill()
         worker._process.wait()
     kept = [json.loads(line)["type"] for line in folder.events_path.read_text().splitlines()]
-    assert kept[-1] == "finished" and kept.count("hello") == 1 and (kept.count("paused"), kept.count("resumed")) == (1, 1)
+    assert (
+        kept[-1] == "finished" and kept.count("hello") == 1 and (kept.count("paused"), kept.count("resumed")) == (1, 1)
+    )
     assert (folder.export / "test.safetensors").is_file() and not folder.is_held()
     assert "Traceback" not in folder.log_path.read_text()
 
@@ -134,7 +136,9 @@ def test_half_a_line_of_a_worker_that_was_killed_does_not_swallow_the_first_one_
     whole, cut = '{"type": "paused", "step": 7}\n', '{"type": "step_done", "st'
     for before in (cut, whole + cut, whole, ""):
         (tmp_path / "events.jsonl").write_text(before)
-        subprocess.run([sys.executable, "-c", code, str(tmp_path)], input="", capture_output=True, text=True, check=True)
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], input="", capture_output=True, text=True, check=True
+        )
         lines = (tmp_path / "events.jsonl").read_text().splitlines()
         assert json.loads(lines[-1])["type"] == "hello" and len(lines) == len(before.splitlines()) + 1
 

@@ -191,20 +191,21 @@ class Cache:
 class ContentHashes:
     """Hashes of files, remembered by path, size and time of change, so that an unchanged file is not read again."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path, self._changed = path, False
+    def __init__(self, path: Path | None, digest: Callable[[Path], str] | None = None) -> None:
+        """path: where they are remembered; None forgets. digest: of a file, blake2b unless given."""
+        self._path, self._changed, self._digest = path, False, digest or _blake2b
         self._known: dict[str, list[object]] = {}
         if path is not None and path.is_file():
             with contextlib.suppress(OSError, ValueError, TypeError):  # a damaged list only means reading files again
                 self._known = dict(json.loads(path.read_text(encoding="utf-8")))
 
     def of(self, path: Path) -> str:
-        """blake2b of the file's bytes."""
+        """The digest of the file's bytes."""
         stat = path.stat()
         known = self._known.get(str(path))
         if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(known[2])
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        digest = self._digest(path)
         self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
         self._changed = True
         return digest
@@ -228,6 +229,10 @@ def user_cache_folder() -> Path:
     else:
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return root / "lora-atelier"
+
+
+def _blake2b(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _hash(*parts: object) -> str:

@@ -148,7 +148,9 @@ def _check_root(folder: Path, what: str, *, is_folder: bool) -> None:
     if not str(folder) or folder == Path():
         raise DataError(f"{what}: no folder was given. Choose the folder that holds the pictures.")
     if not folder.exists() and not is_folder:
-        raise DataError(f"{what}: there is no folder or picture {folder}. Check the path, or take it out of more pictures.")
+        raise DataError(
+            f"{what}: there is no folder or picture {folder}. Check the path, or take it out of more pictures."
+        )
     if not folder.exists():
         raise DataError(f"{what} folder {folder} does not exist. Check the path.")
     if not folder.is_dir():

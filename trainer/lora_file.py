@@ -112,6 +112,13 @@ def file_sha256(path: Path, start: int = 0) -> str:
     return digest.hexdigest()
 
 
+def short_hash(path: Path) -> str:
+    """A1111's older model hash, `ss_sd_model_hash`: the first 8 hex digits of sha256 over 64 KB, 1 MB into the file."""
+    with path.open("rb") as file:
+        file.seek(0x100000)
+        return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+
+
 @dataclass(frozen=True)
 class Description:
     """What a LoRA file holds, for people. rows: (name, value) by heading."""

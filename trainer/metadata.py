@@ -32,10 +32,19 @@ _SS_OPTIMIZERS = {
 
 
 @dataclass(frozen=True)
+class Hashes:
+    """Of a model that is one file: A1111's older short one, and sha256 of the whole file, 64 hex digits."""
+
+    short: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a run besides its settings.
 
     started: unix seconds. rank, alpha: of most adapters, as in the file; None takes the settings'.
+    base_hashes, vae_hashes: of single files; None for folders.
     """
 
     family: Family
@@ -49,6 +58,8 @@ class Facts:
     validation: tuple[Entry, ...] = ()
     rank: int | None = None
     alpha: float | None = None
+    base_hashes: Hashes | None = None
+    vae_hashes: Hashes | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,12 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "caption_dropout_rate": s.caption_dropout, "caption_dropout_every_n_epochs": 0, "caption_tag_dropout_rate": s.tag_dropout,
         "color_aug": False, "flip_aug": s.flip, "random_crop": False, "cache_latents": True,
     }  # fmt: skip
+    if f.base_hashes:
+        values |= {"sd_model_hash": f.base_hashes.short, "new_sd_model_hash": f.base_hashes.sha256}
+    if s.vae:
+        values["vae_name"] = PureWindowsPath(s.vae).name
+    if f.vae_hashes:
+        values |= {"vae_hash": f.vae_hashes.short, "new_vae_hash": f.vae_hashes.sha256}
     return {f"ss_{key}": _plain(value) for key, value in values.items()}
 
 

@@ -224,7 +224,9 @@ def _frozen(settings: TrainingSettings) -> bytes:
 
 def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str | tuple[Path, ...]]:
     """The settings' paths as absolute ones, so that the run folder can be opened from anywhere."""
-    out: dict[str, Path | str | tuple[Path, ...]] = {"more_data": tuple(p.expanduser().absolute() for p in settings.more_data)}
+    out: dict[str, Path | str | tuple[Path, ...]] = {
+        "more_data": tuple(p.expanduser().absolute() for p in settings.more_data)
+    }
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, Path) and value != Path():

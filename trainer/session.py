@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ import safetensors.torch
 import torch
 
 from trainer import adapter as adapters
-from trainer import checkpoint, dataset, families, metadata, optim, preflight
+from trainer import checkpoint, dataset, families, lora_file, metadata, optim, preflight
 from trainer import device as devices
 from trainer.batches import Batches, Entry, entries_of
-from trainer.cache import Cache
+from trainer.cache import Cache, ContentHashes, user_cache_folder
 from trainer.diffusion import V_PREDICTION, Schedule
-from trainer.errors import DataError, ModelError
+from trainer.errors import DataError, ModelError, os_message
 from trainer.events import Phase, Warned
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.preview import Painter
@@ -118,7 +119,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
         metadata.Facts(
             backbone.family, schedule.prediction == V_PREDICTION, devices.precision_name(dtype), pictures.training,
             pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
-            pictures.validation, usual.rank, usual.alpha,
+            pictures.validation, usual.rank, usual.alpha, *_model_hashes(settings, emit),
         ),
     )  # fmt: skip
 
@@ -211,6 +212,27 @@ def _groups(adapter: adapters.Adapter, s: TrainingSettings) -> optim.Groups:
         "text_encoder_2": s.text_encoder_2_learning_rate,
     }
     return [{"params": adapter.parameters(part), "lr": rates[part], "part": part} for part in adapter.parts]
+
+
+def _model_hashes(
+    settings: TrainingSettings, emit: Callable[[Event], None]
+) -> tuple[metadata.Hashes | None, metadata.Hashes | None]:
+    """Hashes of base model and VAE where they are single files; seconds for 7 GB, so they are remembered."""
+    remembered = (settings.cache_folder or user_cache_folder()) / "model_hashes.json"
+    known = ContentHashes(remembered if settings.cache == "disk" else None, lora_file.file_sha256)
+    out: list[metadata.Hashes | None] = []
+    for path in (preflight.base_path(settings.base), settings.vae):
+        if path is None or not path.is_file():
+            out.append(None)
+            continue
+        emit(Phase(f"Computing the hash of {path.name}"))
+        try:
+            out.append(metadata.Hashes(lora_file.short_hash(path), known.of(path)))
+        except OSError as error:
+            raise ModelError(os_message(f"{path} cannot be read", error)) from None
+    with contextlib.suppress(OSError):  # they are only computed again
+        known.save()
+    return out[0], out[1]
 
 
 def _sized(settings: TrainingSettings) -> tuple[PreviewPrompt, ...]:

@@ -92,16 +92,24 @@ class LibraryPage(QWidget):
         self.search = named(QLineEdit(clearButtonEnabled=True), "library_search", spoken=tr("Search"))
         self.search.setPlaceholderText(tr("Search by name, trigger word or base"))
         self.search.textChanged.connect(self._on_searched)
-        QShortcut("Ctrl+F", self, context=Qt.ShortcutContext.WidgetWithChildrenShortcut).activated.connect(self.search.setFocus)
+        QShortcut("Ctrl+F", self, context=Qt.ShortcutContext.WidgetWithChildrenShortcut).activated.connect(
+            self.search.setFocus
+        )
         self._kinds = QButtonGroup(self)
-        for label, kind, name in ((tr("All"), "", "all"), (tr("Runs"), "run", "runs"), (tr("LoRA files"), "lora", "loras")):
+        for label, kind, name in (
+            (tr("All"), "", "all"),
+            (tr("Runs"), "run", "runs"),
+            (tr("LoRA files"), "lora", "loras"),
+        ):
             button = named(QPushButton(label), f"library_{name}")
             button.setCheckable(True)
             button.setChecked(not kind)
             button.setProperty("kind", kind)
             self._kinds.addButton(button)
         self._kinds.buttonClicked.connect(self._on_kind)
-        self.add_button = named(QPushButton(tr("Add a file…")), "library_add", tip=tr("List a LoRA file that lies elsewhere"))
+        self.add_button = named(
+            QPushButton(tr("Add a file…")), "library_add", tip=tr("List a LoRA file that lies elsewhere")
+        )
         self.add_button.clicked.connect(self._on_add)
         self._problem = theme.role(named(QLabel(wordWrap=True), "library_problem"), "bad")
         self._problem.hide()
@@ -152,7 +160,9 @@ class LibraryPage(QWidget):
         column.addLayout(body, 1)
 
     def _connect_detail(self) -> None:
-        self.detail.resultsWanted.connect(lambda entry: self.showResults.emit(RunFolder(entry.path if entry.kind == "run" else entry.run)))
+        self.detail.resultsWanted.connect(
+            lambda entry: self.showResults.emit(RunFolder(entry.path if entry.kind == "run" else entry.run))
+        )
         self.detail.continueWanted.connect(lambda entry: self.continueRun.emit(RunFolder(entry.path)))
         self.detail.furtherWanted.connect(lambda entry: self.trainFurther.emit(entry.path))
         self.detail.settingsWanted.connect(self._on_use_settings)
@@ -214,7 +224,10 @@ class LibraryPage(QWidget):
         if self.model.rowCount():
             self._message.set_text(tr("Nothing matches"), tr("Try another word, or look at all."))
         else:
-            self._message.set_text(tr("Your runs and LoRA files will be here"), tr("They appear by themselves. Files from elsewhere can be added."))
+            self._message.set_text(
+                tr("Your runs and LoRA files will be here"),
+                tr("They appear by themselves. Files from elsewhere can be added."),
+            )
         self._layers.setCurrentWidget(self._message)
 
     # ---- what the user does
@@ -240,7 +253,9 @@ class LibraryPage(QWidget):
         self.detail.do_the_usual()
 
     def _on_add(self) -> None:
-        names, _ = QFileDialog.getOpenFileNames(self, tr("Choose LoRA files"), str(Path.home()), tr("LoRA files (*.safetensors)"))
+        names, _ = QFileDialog.getOpenFileNames(
+            self, tr("Choose LoRA files"), str(Path.home()), tr("LoRA files (*.safetensors)")
+        )
         if names:
             files = [Path(name) for name in names]
             self._wanted = files[0].absolute()
@@ -260,7 +275,10 @@ class LibraryPage(QWidget):
             self._work(lambda: library.forget_file(entry.path))
             return
         if entry.kind == "run":
-            details = tr("The whole run goes to the trash, with its checkpoints, previews and everything in its export folder:\n{path}", path=entry.path)
+            details = tr(
+                "The whole run goes to the trash, with its checkpoints, previews and everything in its export folder:\n{path}",
+                path=entry.path,
+            )
         else:
             details = tr("The file goes to the trash:\n{path}", path=entry.path)
         if confirm(self, tr("Delete “{title}”?", title=entry.title), details, tr("Move to trash")):

@@ -90,8 +90,14 @@ class ResultsPage(QWidget):
 
     def _lay_out(self) -> None:
         self._title = theme.role(named(QLabel(), "results_title"), "title")
-        self._hint = theme.role(QLabel(tr("Choose the step that looks best; click it again to enlarge."), wordWrap=True), "muted")
-        self.compare_button = named(QPushButton(tr("Compare with base")), "results_compare", tip=tr("The untrained base and the chosen step with a divider"))
+        self._hint = theme.role(
+            QLabel(tr("Choose the step that looks best; click it again to enlarge."), wordWrap=True), "muted"
+        )
+        self.compare_button = named(
+            QPushButton(tr("Compare with base")),
+            "results_compare",
+            tip=tr("The untrained base and the chosen step with a divider"),
+        )
         self.compare_button.clicked.connect(self._on_compare)
         head = QHBoxLayout()
         head.setSpacing(theme.space(1.5))
@@ -174,7 +180,10 @@ class ResultsPage(QWidget):
             if reading.problem:
                 self._show_message(tr("This run cannot be shown"), reading.problem)
             elif shown is not None:
-                self._show_message(tr("No checkpoint yet"), tr("“{name}” has saved nothing so far. Look again when it has.", name=shown.path.name))
+                self._show_message(
+                    tr("No checkpoint yet"),
+                    tr("“{name}” has saved nothing so far. Look again when it has.", name=shown.path.name),
+                )
             else:
                 self._show_message(tr("Nothing to choose from yet"), _HOW)
             return

@@ -111,7 +111,12 @@ class StartPage(QWidget):
         words = QVBoxLayout()
         words.addWidget(theme.role(QLabel(tr("New here?")), "heading"))
         text = theme.role(
-            QLabel(tr("Watch a tiny model learn this creature in a few minutes. Nothing to download, no graphics card needed.")), "muted"
+            QLabel(
+                tr(
+                    "Watch a tiny model learn this creature in a few minutes. Nothing to download, no graphics card needed."
+                )
+            ),
+            "muted",
         )
         text.setWordWrap(True)
         words.addWidget(text, 1)

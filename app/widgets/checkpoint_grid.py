@@ -75,7 +75,9 @@ class CheckpointGrid(QAbstractScrollArea):
 
     # ---- content
 
-    def set_content(self, prompts: Mapping[int, str], columns: Sequence[Column], pictures: Mapping[tuple[int, int], Path]) -> None:
+    def set_content(
+        self, prompts: Mapping[int, str], columns: Sequence[Column], pictures: Mapping[tuple[int, int], Path]
+    ) -> None:
         """Shows other results. columns: the base first; the chosen step stays when it is still there, else it is the last."""
         self._rows = list(prompts.items()) or [(0, "")]
         self._columns = list(columns)
@@ -169,7 +171,9 @@ class CheckpointGrid(QAbstractScrollArea):
         steps = self.steps()
         if event.key() in (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End) and steps:
             at = steps.index(self._chosen)
-            moved = {Qt.Key.Key_Left: at - 1, Qt.Key.Key_Right: at + 1, Qt.Key.Key_Home: 0}.get(Qt.Key(event.key()), len(steps) - 1)
+            moved = {Qt.Key.Key_Left: at - 1, Qt.Key.Key_Right: at + 1, Qt.Key.Key_Home: 0}.get(
+                Qt.Key(event.key()), len(steps) - 1
+            )
             self.choose(steps[min(len(steps) - 1, max(0, moved))])
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
             shown = next((number for number, _ in self._rows if (number, self._chosen) in self._pictures), None)
@@ -289,7 +293,9 @@ class CheckpointGrid(QAbstractScrollArea):
         pixmap = self.loader.get(path, round(rect.width() * self.devicePixelRatioF())) if path else None
         if pixmap is None or pixmap.isNull():
             text = tr("not drawn") if path is None else tr("cannot be read") if self.loader.is_broken(path) else ""
-            painter.setPen(QPen(theme.colour("border"), 1, Qt.PenStyle.DashLine if path is None else Qt.PenStyle.SolidLine))
+            painter.setPen(
+                QPen(theme.colour("border"), 1, Qt.PenStyle.DashLine if path is None else Qt.PenStyle.SolidLine)
+            )
             painter.setBrush(theme.colour("window"))
             painter.drawRoundedRect(rect.adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
             painter.setPen(theme.colour("muted"))
@@ -330,4 +336,3 @@ def _paint_picture(painter: QPainter, rect: QRectF, pixmap: QPixmap) -> None:
     place.moveCenter(rect.center())
     painter.fillRect(rect, theme.colour("raised"))
     painter.drawPixmap(place, pixmap, QRectF(pixmap.rect()))
-

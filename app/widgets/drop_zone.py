@@ -34,7 +34,9 @@ class DropZone(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumHeight(theme.space(18))
         self._icon = QLabel(alignment=Qt.AlignmentFlag.AlignCenter)
-        title = theme.role(QLabel(tr("Drop a folder of pictures here"), alignment=Qt.AlignmentFlag.AlignCenter), "heading")
+        title = theme.role(
+            QLabel(tr("Drop a folder of pictures here"), alignment=Qt.AlignmentFlag.AlignCenter), "heading"
+        )
         hint = QLabel(
             tr("10 to 40 pictures of one character, or 20 and more in one style. Captions in .txt files beside them are read."),
             alignment=Qt.AlignmentFlag.AlignCenter, wordWrap=True,

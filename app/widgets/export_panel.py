@@ -104,13 +104,19 @@ class ExportPanel(QFrame):
         self.description.setPlaceholderText(tr("What it draws, and how to use it"))
         line = self.description.fontMetrics().lineSpacing()
         self.description.setFixedHeight(DESCRIPTION_LINES * line + theme.space(2))
-        self.tags = named(QLineEdit(), "export_tags", spoken=tr("Tags"), tip=tr("Words to find it by, separated by commas"))
+        self.tags = named(
+            QLineEdit(), "export_tags", spoken=tr("Tags"), tip=tr("Words to find it by, separated by commas")
+        )
         self.tags.setPlaceholderText(tr("character, monster, green"))
-        self.precision = named(QComboBox(), "export_precision", spoken=tr("File precision"), tip=tr("fp16 is what everybody shares"))
+        self.precision = named(
+            QComboBox(), "export_precision", spoken=tr("File precision"), tip=tr("fp16 is what everybody shares")
+        )
         for label, value in ((tr("fp16 (usual)"), "fp16"), (tr("bf16"), "bf16"), (tr("fp32 (twice the size)"), "fp32")):
             self.precision.addItem(label, value)
         self._place = named(QLabel(wordWrap=True), "export_place")
-        self._choose = named(QToolButton(), "export_choose_folder", spoken=tr("Choose another folder"), tip=tr("Choose another folder"))
+        self._choose = named(
+            QToolButton(), "export_choose_folder", spoken=tr("Choose another folder"), tip=tr("Choose another folder")
+        )
         self._choose.clicked.connect(self._on_choose_folder)
         self.name.textChanged.connect(self._refresh)
         self.precision.currentIndexChanged.connect(self._refresh)
@@ -180,7 +186,9 @@ class ExportPanel(QFrame):
 
     def _refresh(self) -> None:
         running, precision = self.exporter.is_running, str(self.precision.currentData())
-        checkpoint = next((c for c in self._results.checkpoints if c.step == self._step), None) if self._results else None
+        checkpoint = (
+            next((c for c in self._results.checkpoints if c.step == self._step), None) if self._results else None
+        )
         self._title.setText(tr("Export step {step}", step=f"{self._step:,}") if checkpoint else tr("Export"))
         self.button.setEnabled(checkpoint is not None and not running)
         self.button.setText(tr("Exporting…") if running else tr("Export"))
@@ -221,7 +229,9 @@ class ExportPanel(QFrame):
     def _may_replace(self, target: Path, there: list[Path]) -> bool:
         names = ", ".join(dict.fromkeys(p.name for p in there))
         question = tr("Replace {names}?", names=names)
-        details = tr("There is a file of this name in {folder} already. Replacing it cannot be undone.", folder=target.parent)
+        details = tr(
+            "There is a file of this name in {folder} already. Replacing it cannot be undone.", folder=target.parent
+        )
         return confirm(self, question, details, tr("Replace"))
 
     def _on_done(self, path: Path) -> None:

@@ -62,13 +62,20 @@ class ExportedCard(QWidget):
     def show_file(self, path: Path, size_bytes: int, trigger: str) -> None:
         """Speaks of a file that was just written."""
         self._path = path
-        self._sentence.setText(tr("{name} is ready: {size}, written and checked.", name=path.name, size=size(size_bytes)))
+        self._sentence.setText(
+            tr("{name} is ready: {size}, written and checked.", name=path.name, size=size(size_bytes))
+        )
         self._where.setText(_breakable(str(path.parent)))
         self._where.setToolTip(str(path))
         self._copy.setText(tr("Copy path"))
-        rows = "".join(f"<tr><td style='padding-right:16px; padding-top:4px'>{program}</td><td style='padding-top:4px'><b>{folder}</b></td></tr>" for program, folder in FOLDERS)
+        rows = "".join(
+            f"<tr><td style='padding-right:16px; padding-top:4px'>{program}</td><td style='padding-top:4px'><b>{folder}</b></td></tr>"
+            for program, folder in FOLDERS
+        )
         word = tr("Then write <b>{trigger}</b> in the prompt.", trigger=trigger.replace("<", "&lt;")) if trigger else ""
-        self._hint.setText(f"<p>{tr('To use it, put it into this folder of your program:')}</p><table>{rows}</table><p>{word}</p>")
+        self._hint.setText(
+            f"<p>{tr('To use it, put it into this folder of your program:')}</p><table>{rows}</table><p>{word}</p>"
+        )
 
     def changeEvent(self, event: QEvent) -> None:
         """Renews the icons in the theme's colours."""

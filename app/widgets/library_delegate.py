@@ -38,7 +38,9 @@ class LibraryDelegate(QStyledItemDelegate):
         """A card and the space around it."""
         return self.card_size() + QSize(theme.space(1.5), theme.space(1.5))
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
         """The card."""
         entry: Entry = index.data(ENTRY_ROLE)
         area = QRectF(option.rect.topLeft(), self.card_size().toSizeF())
@@ -103,7 +105,9 @@ class LibraryDelegate(QStyledItemDelegate):
         line = QRectF(area.left(), area.top(), area.width(), metrics.height())
         painter.setFont(bold)
         painter.setPen(theme.colour("text"))
-        painter.drawText(line, QFontMetrics(bold).elidedText(entry.title, Qt.TextElideMode.ElideRight, int(line.width())))
+        painter.drawText(
+            line, QFontMetrics(bold).elidedText(entry.title, Qt.TextElideMode.ElideRight, int(line.width()))
+        )
         line.translate(0, metrics.height() + theme.space(0.25))
         painter.setFont(font)
         painter.setPen(theme.colour("muted"))

@@ -82,7 +82,9 @@ class LibraryDetail(QFrame):
         word, colour = library_details.state(entry)
         self._picture.show_entry(entry)
         self._title.setText(entry.title)
-        self._state.setText(" · ".join(part for part in (word, library_details.progress(entry), size(entry.size_bytes)) if part))
+        self._state.setText(
+            " · ".join(part for part in (word, library_details.progress(entry), size(entry.size_bytes)) if part)
+        )
         theme.role(self._state, colour if colour in ("good", "warn", "bad") else "muted")
         self._problem.setText(entry.problem)
         self._problem.setVisible(bool(entry.problem))
@@ -104,7 +106,9 @@ class LibraryDetail(QFrame):
         self._trigger_row = QWidget()
         self._trigger = theme.role(named(QLabel(wordWrap=True), "detail_trigger"), "chip")
         self._trigger.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._copy = named(QToolButton(), "detail_copy_trigger", tip=tr("Copy the trigger words"), spoken=tr("Copy the trigger words"))
+        self._copy = named(
+            QToolButton(), "detail_copy_trigger", tip=tr("Copy the trigger words"), spoken=tr("Copy the trigger words")
+        )
         self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._trigger.text()))
         row = QHBoxLayout(self._trigger_row)
         row.setContentsMargins(0, 0, 0, 0)
@@ -114,9 +118,17 @@ class LibraryDetail(QFrame):
 
     def _make_buttons(self) -> None:
         self._results = named(QPushButton(tr("See results")), "detail_results")
-        self._continue = named(QPushButton(tr("Continue")), "detail_continue", tip=tr("Trains on from the last checkpoint"))
-        self._further = named(QPushButton(tr("Train it further")), "detail_further", tip=tr("The open project goes on from this file"))
-        self._settings = named(QPushButton(tr("Use its settings")), "detail_settings", tip=tr("A new project with the settings of this one"))
+        self._continue = named(
+            QPushButton(tr("Continue")), "detail_continue", tip=tr("Trains on from the last checkpoint")
+        )
+        self._further = named(
+            QPushButton(tr("Train it further")), "detail_further", tip=tr("The open project goes on from this file")
+        )
+        self._settings = named(
+            QPushButton(tr("Use its settings")),
+            "detail_settings",
+            tip=tr("A new project with the settings of this one"),
+        )
         self._folder = theme.role(named(QPushButton(tr("Open folder")), "detail_folder"), "quiet")
         self._remove = theme.role(named(QPushButton(), "detail_remove"), "quiet")
         self._first = self._settings
@@ -167,12 +179,16 @@ class LibraryDetail(QFrame):
             theme.role(button, "")
         is_complete = not entry.can_continue or entry.step >= entry.total_steps > 0
         order = (self._results, self._continue, self._further, self._settings) if is_complete else tuple(shown)
-        self._first = next((b for b in order if shown[b] and not (b is self._results and entry.kind == "lora")), self._folder)
+        self._first = next(
+            (b for b in order if shown[b] and not (b is self._results and entry.kind == "lora")), self._folder
+        )
         if self._first is not self._folder:
             theme.role(self._first, "primary")
             self._buttons.removeWidget(self._first)
             self._buttons.insertWidget(0, self._first)
-        self._continue.setText(tr("Continue from step {step}", step=f"{entry.step:,}") if entry.step else tr("Start it again"))
+        self._continue.setText(
+            tr("Continue from step {step}", step=f"{entry.step:,}") if entry.step else tr("Start it again")
+        )
         self._remove.setText(tr("Take off the list") if entry.added else tr("Delete…"))
         self._remove.setToolTip(tr("The file stays where it is") if entry.added else tr("Moves it to the trash"))
         self._remove.setEnabled(not entry.is_active)
@@ -259,7 +275,9 @@ class _Cover(QWidget):
         painter.fillRect(area, theme.colour("raised"))
         pixmap = self._loader.get(self._entry.picture, round(self.width() * self.devicePixelRatioF()))
         if pixmap is not None and not pixmap.isNull():
-            place = QRectF(area.topLeft(), pixmap.size().toSizeF().scaled(area.size(), Qt.AspectRatioMode.KeepAspectRatio))
+            place = QRectF(
+                area.topLeft(), pixmap.size().toSizeF().scaled(area.size(), Qt.AspectRatioMode.KeepAspectRatio)
+            )
             place.moveCenter(area.center())
             painter.drawPixmap(place, pixmap, QRectF(pixmap.rect()))
 
@@ -276,4 +294,6 @@ def _told(entry: Entry) -> _Told:
 
 def _breakable(text: str) -> str:
     """Long words, as paths are, can break after their separators."""
-    return " ".join(re.sub(r"([^\w\s]|_)(?=\w)", "\\1\u200b", word) if len(word) > 20 else word for word in text.split(" "))
+    return " ".join(
+        re.sub(r"([^\w\s]|_)(?=\w)", "\\1\u200b", word) if len(word) > 20 else word for word in text.split(" ")
+    )

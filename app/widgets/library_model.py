@@ -63,7 +63,13 @@ class LibraryModel(QAbstractListModel):
             return entry.problem or str(entry.path)
         if role == Qt.ItemDataRole.AccessibleTextRole:
             kind = tr("Run") if entry.kind == "run" else tr("LoRA file")
-            parts = (kind, entry.title, library_details.state(entry)[0], library_details.date(entry), size(entry.size_bytes))
+            parts = (
+                kind,
+                entry.title,
+                library_details.state(entry)[0],
+                library_details.date(entry),
+                size(entry.size_bytes),
+            )
             return ", ".join(part for part in dict.fromkeys(parts) if part)
         return None
 
@@ -78,13 +84,15 @@ class LibraryFilter(QSortFilterProxyModel):
 
     def search(self, words: str) -> None:
         """Every word must occur."""
+        self.beginFilterChange()
         self._words = words
-        self.invalidateFilter()
+        self.endFilterChange()
 
     def show_kind(self, kind: str) -> None:
-        """"run", "lora", or "" for both."""
+        """ "run", "lora", or "" for both."""
+        self.beginFilterChange()
         self._kind = kind
-        self.invalidateFilter()
+        self.endFilterChange()
 
     def row_of(self, path: Path | None) -> int:
         """The row of an entry, or -1."""

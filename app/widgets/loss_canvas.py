@@ -235,6 +235,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         self._rate_box = pg.ViewBox(enableMenu=False, enableMouse=False)
         plot.showAxis("right")
         plot.scene().addItem(self._rate_box)
+        self._rate_box.setZValue(-200)  # behind the other box (-100), which is the one that hears the mouse
         plot.getAxis("right").linkToView(self._rate_box)
         self._rate_box.setXLink(self._box)
         self._box.sigResized.connect(self._on_resized)
@@ -291,7 +292,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
         """The user has moved or zoomed: the newest step is followed only while it is in view."""
         self._whole = False
         last = self.steps_in_view()[1]
-        follow = bool(len(self._series)) and last >= self._series.steps[-1]
+        follow = len(self._series) > 0 and last >= float(self._series.steps[-1])
         if follow != self._follow:
             self._follow = follow
             self.followChanged.emit(follow)
@@ -307,7 +308,7 @@ class LossCanvas(pg.PlotWidget):  # type: ignore[misc]
             index = self._series.nearest(self._box.mapSceneToView(at).x())
         self._cross.setVisible(index is not None)
         if index is not None:
-            self._cross.setPos(self._series.steps[index])
+            self._cross.setPos(float(self._series.steps[index]))
         self.hovered.emit(-1 if index is None else index)
 
     def _state(self) -> tuple[float, int, int, int]:

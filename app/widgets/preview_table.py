@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath, QPen
+from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPainterPath, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -183,7 +183,8 @@ class PreviewTable(QTableView):
         self.previews_model.side_px = round(side * 2)
         self.clicked.connect(self._on_clicked)
         self.selectionModel().currentChanged.connect(self._on_current_changed)
-        self._quiet = False
+        self._quiet = False  # whether the current cell changes by other means than the keyboard
+        self._plain_click = True
         self._stay = True  # at the newest column, until the user scrolls back
         bar = self.horizontalScrollBar()
         bar.rangeChanged.connect(self._on_range_changed)
@@ -215,6 +216,13 @@ class PreviewTable(QTableView):
 
     # ---- Qt
 
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Ctrl and Shift choose several pictures, for a comparison; a plain click enlarges."""
+        self._plain_click = event.modifiers() == Qt.KeyboardModifier.NoModifier
+        self._quiet = True
+        super().mousePressEvent(event)
+        self._quiet = False
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter enlarges."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
@@ -229,7 +237,7 @@ class PreviewTable(QTableView):
             self.enlarged.emit(index.row(), self.previews_model.step_at(index.column()))
 
     def _on_clicked(self, index: QModelIndex) -> None:
-        if len(self.selectedIndexes()) <= 1:  # Ctrl and Shift choose several, for a comparison
+        if self._plain_click:
             self._enlarge(index)
 
     def _on_range_changed(self, _low: int, high: int) -> None:

@@ -74,7 +74,9 @@ class TrainBar(QFrame):
         """Shows a plan; None: no project is open. busy: what is being found out, e.g. "Looking at the pictures"."""
         self._plan = plan
         problems = plan.problems if plan else ()
-        self._sentence.setText(busy or (plan.sentence if plan else tr("Drop a folder of pictures to begin, or try the demo.")))
+        self._sentence.setText(
+            busy or (plan.sentence if plan else tr("Drop a folder of pictures to begin, or try the demo."))
+        )
         self._problem.setVisible(bool(problems) and not busy)
         self._more.setVisible(len(problems) > 1 and not busy)
         if problems:
@@ -84,7 +86,9 @@ class TrainBar(QFrame):
             self._more.setText(tr("{count} more", count=len(problems) - 1))
             self._more.setMenu(self._menu())
         self._train.setEnabled(plan is not None and plan.is_ready and not busy)
-        self._train.setToolTip(counted(len(problems), "problem is in the way", "problems are in the way") if problems else "")
+        self._train.setToolTip(
+            counted(len(problems), "problem is in the way", "problems are in the way") if problems else ""
+        )
 
     def set_running(self, running: bool) -> None:
         """While a run trains, the button queues."""

@@ -56,7 +56,9 @@ def record_until(folder: RunFolder, last: type[e.Event] | None = None, *, step: 
     record = run_record.RunRecord(folder)
     for event in recorded():
         record.take(event)
-        if (last is not None and isinstance(event, last)) or (step is not None and getattr(event, "step", -1) == step > 0):
+        if (last is not None and isinstance(event, last)) or (
+            step is not None and getattr(event, "step", -1) == step > 0
+        ):
             break
     return record
 

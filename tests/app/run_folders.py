@@ -11,11 +11,12 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 
 from trainer import run_folder, settings_file
-from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from trainer.run_folder import RunFolder
 
 METADATA = {
     "modelspec.title": "zorblin", "ss_output_name": "zorblin", "modelspec.tags": "green, one eye", "modelspec.trigger_phrase": "zorblin",
@@ -36,7 +37,13 @@ def make_lora(path: Path, **metadata: str) -> Path:
 
 
 def make_run(
-    runs: Path, name: str = "zorblin", *, steps: Iterable[int] = (10, 20), ending: str = "finished", samples: Iterable[int] = (0, 10, 20), **changes: Any
+    runs: Path,
+    name: str = "zorblin",
+    *,
+    steps: Iterable[int] = (10, 20),
+    ending: str = "finished",
+    samples: Iterable[int] = (0, 10, 20),
+    **changes: Any,
 ) -> RunFolder:
     """A run of 20 steps. ending: the last event's type, or "" for none."""
     (runs.parent / "pictures").mkdir(parents=True, exist_ok=True)
@@ -45,11 +52,30 @@ def make_run(
         "description": "A creature.", "resolution": 128, "previews": [{"prompt": "zorblin, meadow"}, {"prompt": "a red cat"}],
     }  # fmt: skip
     folder = run_folder.create(settings_file.from_dict(values | changes))
-    started = {"total_steps": 20, "pictures": 4, "steps_per_epoch": 2, "trainable_parameters": 9, "device": "cpu", "precision": "fp32"}
-    lines: list[dict[str, Any]] = [{"type": "hello", "protocol": 1, "version": "test", "run": str(folder.path)}, {"type": "started", "step": 0} | started]
+    started = {
+        "total_steps": 20,
+        "pictures": 4,
+        "steps_per_epoch": 2,
+        "trainable_parameters": 9,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    lines: list[dict[str, Any]] = [
+        {"type": "hello", "protocol": 1, "version": "test", "run": str(folder.path)},
+        {"type": "started", "step": 0} | started,
+    ]
     for step in range(21):
         if step:
-            lines.append({"type": "step_done", "step": step, "loss": 1 / step, "learning_rates": {"unet": 1e-4}, "seconds": 0.1, "memory_gb": 0.5})
+            lines.append(
+                {
+                    "type": "step_done",
+                    "step": step,
+                    "loss": 1 / step,
+                    "learning_rates": {"unet": 1e-4},
+                    "seconds": 0.1,
+                    "memory_gb": 0.5,
+                }
+            )
         if step in samples:
             lines += [_drawn(folder, step, prompt) for prompt in range(2)]
         if step in steps:
@@ -57,7 +83,10 @@ def make_run(
             make_lora(folder.checkpoint(step) / "lora.safetensors")
             (folder.checkpoint(step) / "state.json").write_text("{}")
     if ending:
-        rest = {"finished": {"step": 20, "completed": True}, "failed": {"message": "It broke.", "field": "", "unforeseen": False}}
+        rest = {
+            "finished": {"step": 20, "completed": True},
+            "failed": {"message": "It broke.", "field": "", "unforeseen": False},
+        }
         lines.append({"type": ending} | rest[ending])
     folder.events_path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
     return folder

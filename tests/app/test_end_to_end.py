@@ -53,13 +53,27 @@ def click(window: MainWindow, name: str, qtbot: QtBot) -> None:
 
 def test_the_demo_is_trained_watched_stopped_and_exported(window: MainWindow, qtbot: QtBot, home: Path) -> None:
     click(window, "try_demo", qtbot)
-    window.project.set_many({"steps": 400, "batch_size": 1, "preview_every_steps": 5, "save_every_steps": 5, "previews": [window.project.value("previews")[0] | {"steps": 4}]})
-    qtbot.waitUntil(lambda: window.planner.is_current and window.planner.plan.is_ready and window.planner.plan.total_steps == 400, timeout=20_000)
+    window.project.set_many(
+        {
+            "steps": 400,
+            "batch_size": 1,
+            "preview_every_steps": 5,
+            "save_every_steps": 5,
+            "previews": [window.project.value("previews")[0] | {"steps": 4}],
+        }
+    )
+    qtbot.waitUntil(
+        lambda: window.planner.is_current and window.planner.plan.is_ready and window.planner.plan.total_steps == 400,
+        timeout=20_000,
+    )
     click(window, "train", qtbot)
     controller = window.queue.current
     assert controller is not None
     record = controller.record
-    qtbot.waitUntil(lambda: record.step >= 20 and bool(controller.record.preview_steps) and record.preview_steps[-1] >= 20, timeout=180_000)
+    qtbot.waitUntil(
+        lambda: record.step >= 20 and bool(controller.record.preview_steps) and record.preview_steps[-1] >= 20,
+        timeout=180_000,
+    )
     training = window.training
     qtbot.waitUntil(lambda: training.plot.point_count >= 20, timeout=5000)
     qtbot.waitUntil(lambda: len(training.timeline.steps) >= 4, timeout=10_000)
@@ -69,12 +83,15 @@ def test_the_demo_is_trained_watched_stopped_and_exported(window: MainWindow, qt
 
     window.do.show_results(controller.folder)
     results = window.results
-    qtbot.waitUntil(lambda: len(results.steps) >= 2, timeout=10_000)
+    qtbot.waitUntil(lambda: len(results.grid.steps()) >= 2, timeout=10_000)
     with qtbot.waitSignal(results.exported, timeout=120_000) as signal:
-        click(window, "export", qtbot)
+        click(window, "export_button", qtbot)
     path: Path = signal.args[0]
     assert path.is_relative_to(home) and lora_file.read_header(path).metadata["modelspec.title"] == "zorblin"
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(resources.path("demo", "model")), str(path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", LOAD, str(resources.path("demo", "model")), str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.stdout.split() == ["1", "True"], done.stderr

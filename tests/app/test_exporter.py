@@ -24,10 +24,20 @@ def script(body: str) -> list[str]:
 
 
 def test_the_words_pass_any_text_on_unharmed() -> None:
-    request = ExportRequest(Path("-run"), 3, Path("/x/o.safetensors"), "--name", "-d", "--json", "bf16", Path("p.png"), overwrite=True)
+    request = ExportRequest(
+        Path("-run"), 3, Path("/x/o.safetensors"), "--name", "-d", "--json", "bf16", Path("p.png"), overwrite=True
+    )
     words = command_for(request)
     assert words[:4] == [sys.executable, "-m", "app", "export"] and words[-2:] == ["--", "-run"]
-    assert {"--name=--name", "--description=-d", "--tags=--json", "--step=3", "--precision=bf16", "--picture=p.png", "--force"} <= set(words)
+    assert {
+        "--name=--name",
+        "--description=-d",
+        "--tags=--json",
+        "--step=3",
+        "--precision=bf16",
+        "--picture=p.png",
+        "--force",
+    } <= set(words)
     assert "--force" not in command_for(REQUEST)
 
 

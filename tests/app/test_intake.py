@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,11 +12,16 @@ from tests.conftest import draw_pictures
 from trainer.errors import DataError
 from trainer.lora_file import read_header
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def lora(path: Path) -> Path:
     import json
 
-    header = json.dumps({"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    header = json.dumps(
+        {"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    ).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     assert read_header(path)
     return path

@@ -41,7 +41,7 @@ def test_a_run_at_work_is_active_and_cannot_be_thrown_away() -> None:
     with folder.locked():
         (found,) = library.scan()
         assert found.is_active and not found.can_continue
-        with pytest.raises(RunError, match="“zorblin” is training. Stop it first."):
+        with pytest.raises(RunError, match=r"“zorblin” is training. Stop it first."):
             library_details.throw_away(found)
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_lora_is_not_added(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"weight": numpy.zeros(3, numpy.float32)}, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match="model.safetensors holds no LoRA layers."):
+    with pytest.raises(ModelError, match=r"model.safetensors holds no LoRA layers."):
         library.add_files([tmp_path / "model.safetensors"])
     with pytest.raises(ModelError, match="There is no file"):
         library.add_files([tmp_path / "gone.safetensors"])
@@ -130,14 +130,22 @@ def test_every_word_of_a_search_must_occur() -> None:
 def test_the_settings_of_a_run_are_those_of_its_file_but_for_the_runs_folder() -> None:
     make_run(places.runs(), rank=12)
     values = library.settings_of(library.scan()[0])
-    assert values["rank"] == 12 and values["name"] == "zorblin" and "runs_folder" not in values and "version" not in values
+    assert (
+        values["rank"] == 12 and values["name"] == "zorblin" and "runs_folder" not in values and "version" not in values
+    )
 
 
 def test_the_settings_of_a_file_are_its_runs_or_what_it_says_itself(tmp_path: Path) -> None:
     folder = make_run(places.runs(), rank=12)
     inner, outer = make_lora(folder.export / "a.safetensors"), make_lora(tmp_path / "b.safetensors")
     assert library.settings_of(library.read_lora(inner))["rank"] == 12
-    assert library.settings_of(library.read_lora(outer)) == {"name": "zorblin", "trigger": "zorblin", "rank": 8, "alpha": 4.0, "base": "demo"}
+    assert library.settings_of(library.read_lora(outer)) == {
+        "name": "zorblin",
+        "trigger": "zorblin",
+        "rank": 8,
+        "alpha": 4.0,
+        "base": "demo",
+    }
 
 
 def test_a_file_that_says_nothing_has_no_settings(tmp_path: Path) -> None:
@@ -145,7 +153,7 @@ def test_a_file_that_says_nothing_has_no_settings(tmp_path: Path) -> None:
 
     make_lora(tmp_path / "a.safetensors")
     save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "b.safetensors")
-    with pytest.raises(ModelError, match="b.safetensors does not say how it was trained."):
+    with pytest.raises(ModelError, match=r"b.safetensors does not say how it was trained."):
         library.settings_of(library.read_lora(tmp_path / "b.safetensors"))
 
 
@@ -166,7 +174,7 @@ def test_a_file_is_described_without_what_it_does_not_say(tmp_path: Path) -> Non
 
 def test_what_is_no_lora_cannot_be_described(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"x" * 20)
-    with pytest.raises(AtelierError, match="is not a .safetensors file"):
+    with pytest.raises(AtelierError, match=r"is not a .safetensors file"):
         library_details.describe(library.read_lora(tmp_path / "a.safetensors"))
 
 
@@ -177,7 +185,7 @@ def test_throwing_away_goes_through_the_trash(monkeypatch: pytest.MonkeyPatch, t
     library_details.throw_away(entry)
     assert gone == [str(entry.path)]
     monkeypatch.setattr(library_details, "_move_to_trash", lambda path: False)
-    with pytest.raises(RunError, match="could not be moved to the trash. Delete it in your file manager."):
+    with pytest.raises(RunError, match=r"could not be moved to the trash. Delete it in your file manager."):
         library_details.throw_away(entry)
     assert entry.path.exists()
 

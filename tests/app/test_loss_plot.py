@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QFileDialog, QMenu, QMessageBox, QToolButton
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QImage, QMouseEvent
+from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QMessageBox, QToolButton
 
 from app import run_record
 from app.widgets import loss_series
@@ -119,7 +119,12 @@ def test_a_recorded_run_is_drawn_with_its_marks(plot: LossPlot, qtbot: QtBot, tm
     canvas = plot.canvas
     assert len(canvas._line.getData()[0]) == 60 and len(canvas._rate_line.getData()[0]) == 60
     assert list(canvas._held_out.getData()[0]) == [0, 20, 40, 60]
-    assert list(canvas._marks[0].getData()[0]) == [20, 40, 60] and list(canvas._marks[1].getData()[0]) == [0, 20, 40, 60]
+    assert list(canvas._marks[0].getData()[0]) == [20, 40, 60] and list(canvas._marks[1].getData()[0]) == [
+        0,
+        20,
+        40,
+        60,
+    ]
 
 
 def test_a_hundred_thousand_steps_are_thinned(plot: LossPlot, qtbot: QtBot, tmp_path: Path) -> None:
@@ -176,8 +181,29 @@ def test_the_wheel_zooms_and_a_double_click_shows_all(plot: LossPlot, qtbot: QtB
     plot.canvas._box.sigRangeChangedManually.emit([True, False])
     assert plot.canvas.steps_in_view()[1] < 250 and not plot.findChild(QToolButton, "loss_follow").isChecked()
     centre = plot.canvas.viewport().rect().center()
+    qtbot.mouseClick(plot.canvas.viewport(), Qt.MouseButton.LeftButton, pos=centre)
     qtbot.mouseDClick(plot.canvas.viewport(), Qt.MouseButton.LeftButton, pos=centre)
+    qtbot.mouseRelease(plot.canvas.viewport(), Qt.MouseButton.LeftButton, pos=centre)
     qtbot.waitUntil(lambda: plot.canvas.steps_in_view()[1] >= 500)
+
+
+def test_dragging_moves_along_the_steps(plot: LossPlot, qtbot: QtBot, tmp_path: Path) -> None:
+    plot.set_record(long_record(tmp_path, 500))
+    shown(qtbot, plot, 500)
+    viewport = plot.canvas.viewport()
+    centre = viewport.rect().center()
+    before = plot.canvas.viewRange()
+    qtbot.mousePress(viewport, Qt.MouseButton.LeftButton, pos=centre)
+    for way in (20, 40, 60, 80):
+        qtbot.wait(30)  # the plot takes mouse movements at a limited rate
+        move = QMouseEvent(
+            QEvent.Type.MouseMove, QPointF(centre + QPoint(way, 30)), viewport.mapToGlobal(centre + QPoint(way, 30)).toPointF(),
+            Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+        )  # fmt: skip
+        QApplication.sendEvent(viewport, move)
+    qtbot.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=centre + QPoint(80, 30))
+    after = plot.canvas.viewRange()
+    assert after[0][0] < before[0][0] - 50 and after[1] == before[1]
 
 
 def test_the_logarithmic_scale_can_be_switched_on_and_off(plot: LossPlot, qtbot: QtBot, tmp_path: Path) -> None:
@@ -221,7 +247,9 @@ def test_another_theme_repaints(plot: LossPlot, qtbot: QtBot, tmp_path: Path, qa
     assert background.lightness() < 100
 
 
-def test_while_hidden_nothing_is_drawn_and_all_is_there_afterwards(plot: LossPlot, qtbot: QtBot, tmp_path: Path) -> None:
+def test_while_hidden_nothing_is_drawn_and_all_is_there_afterwards(
+    plot: LossPlot, qtbot: QtBot, tmp_path: Path
+) -> None:
     record = long_record(tmp_path, 50, 100)
     plot.set_record(record)
     shown(qtbot, plot, 50)
@@ -253,14 +281,16 @@ def answer(monkeypatch: pytest.MonkeyPatch, path: Path | str) -> list[str]:
     return asked
 
 
-def test_the_table_holds_a_row_a_step(plot: LossPlot, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_holds_a_row_a_step(
+    plot: LossPlot, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plot.set_record(run_fakes.record_until(RunFolder(tmp_path)), "zorblin")
     asked = answer(monkeypatch, tmp_path / "out" / "figures")
     (tmp_path / "out").mkdir()
     with qtbot.waitSignal(plot.export.saved) as told:
         click_export(plot, "loss_export_csv")
     assert asked[0].endswith("zorblin loss.csv") and told.args == [f"Saved as {tmp_path / 'out' / 'figures.csv'}"]
-    rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 61 and rows[0]["step"] == "0" and rows[0]["loss"] == "" and float(rows[0]["held_out_loss"]) > 0
     assert rows[20]["step"] == "20" and float(rows[20]["loss"]) == pytest.approx(plot.series.losses[19], rel=1e-6)
     assert rows[20]["held_out_loss"] and not rows[19]["held_out_loss"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +22,7 @@ from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pytestqt.qtbot import QtBot
 
@@ -88,7 +88,9 @@ def test_try_the_demo_and_train_is_the_next_click(window: MainWindow, qtbot: QtB
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_every_place_is_reached_with_the_mouse_and_the_keyboard(place: str, window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_every_place_is_reached_with_the_mouse_and_the_keyboard(
+    place: str, window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
     project_with_pictures(window, qtbot, tmp_path)
     click(window, f"rail_{place}", qtbot)
     assert window.place == place
@@ -107,7 +109,9 @@ def test_a_folder_dropped_anywhere_starts_a_project(window: MainWindow, qtbot: Q
     assert window.planner.plan.problems[0].field == "base", "a newcomer is told to choose a base model"
 
 
-def test_more_pictures_are_added_to_the_open_project_or_become_a_new_one(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_more_pictures_are_added_to_the_open_project_or_become_a_new_one(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
     project_with_pictures(window, qtbot, tmp_path)
     other = draw_pictures(tmp_path / "other")
     window.do.take([other])
@@ -182,9 +186,13 @@ def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("choice", ["Cancel", "Stop and keep", "Keep training in the background"])
-def test_closing_while_a_run_trains_asks(choice: str, window: MainWindow, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_while_a_run_trains_asks(
+    choice: str, window: MainWindow, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = tmp_path / "said"
-    body = workers.WAITS_FOR_A_WORD.replace("word = heard()", f"word = heard(); open({str(said)!r}, 'a').write(word + chr(10))")
+    body = workers.WAITS_FOR_A_WORD.replace(
+        "word = heard()", f"word = heard(); open({str(said)!r}, 'a').write(word + chr(10))"
+    )
     workers.use(tmp_path, body)
     project_with_pictures(window, qtbot, tmp_path)
     click(window, "train", qtbot)
@@ -205,7 +213,9 @@ def test_closing_while_a_run_trains_asks(choice: str, window: MainWindow, qtbot:
         assert run_queue.left_over()[0] == folder, "the next start finds it"
 
 
-def test_a_run_that_was_cut_off_is_offered_and_can_be_left_or_resumed(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_a_run_that_was_cut_off_is_offered_and_can_be_left_or_resumed(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
     workers.use(tmp_path, workers.RUNS_TO_THE_END)
     project_with_pictures(window, qtbot, tmp_path)
     from trainer import run_folder
@@ -225,7 +235,9 @@ def test_a_run_that_was_cut_off_is_offered_and_can_be_left_or_resumed(window: Ma
     assert window.queue.current is not None and window.queue.current.folder == folder
 
 
-def test_a_run_that_goes_on_in_the_background_is_offered_and_followed(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_in_the_background_is_offered_and_followed(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     from trainer import settings_file
@@ -241,7 +253,10 @@ def test_a_run_that_goes_on_in_the_background_is_offered_and_followed(window: Ma
 
 
 def test_a_failed_start_is_told_where_the_run_is_shown(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
-    workers.use(tmp_path, "begin(); tell('failed', message='The disk is full; free 2 GB.', field='', unforeseen=False); sys.exit(1)")
+    workers.use(
+        tmp_path,
+        "begin(); tell('failed', message='The disk is full; free 2 GB.', field='', unforeseen=False); sys.exit(1)",
+    )
     project_with_pictures(window, qtbot, tmp_path)
     with qtbot.waitSignal(window.queue.ended, timeout=10_000) as signal:
         click(window, "train", qtbot)
@@ -253,7 +268,14 @@ def test_dialogs_that_are_cancelled_change_nothing(window: MainWindow, monkeypat
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([], ""))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
     monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("x", False))
-    for act in (window.do.new_project, window.do.choose_folder, window.do.choose_files, window.do.choose_project, window.do.rename, window.do.set_worker_command):
+    for act in (
+        window.do.new_project,
+        window.do.choose_folder,
+        window.do.choose_files,
+        window.do.choose_project,
+        window.do.rename,
+        window.do.set_worker_command,
+    ):
         act()
     assert not window.project.is_open and window.place == "start" and preferences.get("worker_command", "") == ""
 
@@ -300,7 +322,9 @@ def test_the_smallest_window_cuts_nothing_off(window: MainWindow, qtbot: QtBot, 
             assert corner.x() <= 1280 and corner.y() <= 720, place
 
 
-def test_an_error_that_nobody_foresaw_is_a_sentence_and_is_logged(window: MainWindow, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_that_nobody_foresaw_is_a_sentence_and_is_logged(
+    window: MainWindow, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert errors.sentence(RunError("The disk is full.")) == "The disk is full."
     assert "Something went wrong that should not have (KeyError)" in errors.sentence(KeyError("x"))
     errors.log("a traceback")

@@ -49,7 +49,9 @@ def test_time_is_told_when_the_machine_has_done_such_a_run(seen: tuple[dataset.P
         ({"start_from": "/nowhere.safetensors"}, "start_from", "There is no file /nowhere.safetensors"),
     ],
 )
-def test_each_problem_names_the_setting_to_mend(values: dict[str, object], field: str, text: str, seen: tuple[dataset.Picture, ...]) -> None:
+def test_each_problem_names_the_setting_to_mend(
+    values: dict[str, object], field: str, text: str, seen: tuple[dataset.Picture, ...]
+) -> None:
     made = plan.make(VALUES | values, seen)
     assert not made.is_ready
     assert [(p.field, text in p.text) for p in made.problems] == [(field, True)]

@@ -83,7 +83,11 @@ def test_typing_in_one_field_is_one_step_of_undo() -> None:
 def test_a_preset_is_one_step_and_leaves_what_it_does_not_name() -> None:
     p = new(trigger="zorblin")
     p.apply_preset("style")
-    assert p.preset == "style" and p.value("rank") == presets.load("style").values["rank"] and p.value("trigger") == "zorblin"
+    assert (
+        p.preset == "style"
+        and p.value("rank") == presets.load("style").values["rank"]
+        and p.value("trigger") == "zorblin"
+    )
     p.undo()
     assert p.values == {"trigger": "zorblin"}
 
@@ -130,9 +134,16 @@ def test_opening_saves_what_was_open_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "There is no project"), ("rank = [", "is not a project file"), ("version = 99", "newer LoRA Atelier"), ("settings = 3", "no project file")],
+    [
+        (None, "There is no project"),
+        ("rank = [", "is not a project file"),
+        ("version = 99", "newer LoRA Atelier"),
+        ("settings = 3", "no project file"),
+    ],
 )
-def test_a_file_that_is_no_project_is_told_and_the_open_one_stays(content: str | None, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_project_is_told_and_the_open_one_stays(
+    content: str | None, message: str, tmp_path: Path
+) -> None:
     p = new(rank=2)
     path = tmp_path / "project.toml"
     if content is not None:

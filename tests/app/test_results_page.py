@@ -93,7 +93,7 @@ def answer(qtbot: QtBot, name: str) -> list[str]:
 
 def test_results_tell_checkpoints_pictures_and_losses(run: RunFolder) -> None:
     found = run_results.read(run)
-    assert [(c.step, c.validation) for c in found.checkpoints] == [(5, 0.195), (10, 0.19), (20, 0.18)]
+    assert [(c.step, round(c.validation or 0, 4)) for c in found.checkpoints] == [(5, 0.195), (10, 0.19), (20, 0.18)]
     assert found.best_step == 20 and found.tags == "green, one eye"
     assert found.prompts == {0: "zorblin, meadow", 1: "a red cat"}
     assert set(found.pictures) == {(p, s) for p in (0, 1) for s in (0, 10, 20)}
@@ -227,7 +227,11 @@ def test_many_checkpoints_scroll_and_the_base_stays(qtbot: QtBot, home: Path) ->
 
 def test_the_form_proposes_the_runs_words_and_the_size(page: ResultsPage) -> None:
     panel = page.panel
-    assert (panel.name.text(), panel.description.toPlainText(), panel.tags.text()) == ("zorblin", "A creature.", "green, one eye")
+    assert (panel.name.text(), panel.description.toPlainText(), panel.tags.text()) == (
+        "zorblin",
+        "A creature.",
+        "green, one eye",
+    )
     assert panel.precision.currentData() == "fp16" and panel.target == places.exports() / "zorblin.safetensors"
     assert "zorblin.safetensors, about" in panel._size.text()
     panel.name.setText("my: name/x")
@@ -236,7 +240,9 @@ def test_the_form_proposes_the_runs_words_and_the_size(page: ResultsPage) -> Non
     assert panel.target.name == "zorblin.safetensors"
 
 
-def test_export_writes_the_chosen_step_and_says_where_it_is(page: ResultsPage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_writes_the_chosen_step_and_says_where_it_is(
+    page: ResultsPage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = stand_in(monkeypatch)
     click(qtbot, page, 0, 10)
     page.panel.name.clear()
@@ -247,11 +253,21 @@ def test_export_writes_the_chosen_step_and_says_where_it_is(page: ResultsPage, q
         assert not page.panel.button.isEnabled(), "not twice"
     request, target = asked[0], places.exports() / "nice_one.safetensors"
     assert done.args == [target]
-    assert (request.step, request.name, request.tags, request.precision, request.overwrite) == (10, "nice one", "a, b", "fp16", False)
+    assert (request.step, request.name, request.tags, request.precision, request.overwrite) == (
+        10,
+        "nice one",
+        "a, b",
+        "fp16",
+        False,
+    )
     assert request.picture == page.results.picture_of(10)  # type: ignore[union-attr]
     card = page.panel.done_card
     assert card.isVisible() and "nice_one.safetensors is ready: 5 kB" in card._sentence.text()
-    assert "models/Lora" in card._hint.text() and "models/loras" in card._hint.text() and "<b>zorblin</b>" in card._hint.text()
+    assert (
+        "models/Lora" in card._hint.text()
+        and "models/loras" in card._hint.text()
+        and "<b>zorblin</b>" in card._hint.text()
+    )
     qtbot.mouseClick(card._copy, Qt.MouseButton.LeftButton)
     assert QGuiApplication.clipboard().text() == str(target)
     click(qtbot, page, 0, 20)
@@ -288,14 +304,18 @@ def test_a_file_that_is_there_is_replaced_only_after_a_yes(
         assert (places.exports() / there).read_bytes() == b"precious"
 
 
-def test_an_export_that_fails_says_so_and_can_be_tried_again(page: ResultsPage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_fails_says_so_and_can_be_tried_again(
+    page: ResultsPage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(monkeypatch, "import sys; sys.exit('Error: The disk is full.')")
     qtbot.mouseClick(page.panel.button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.panel._problem.isVisible(), timeout=WAIT)
     assert page.panel._problem.text() == "The disk is full." and page.panel.button.isEnabled()
 
 
-def test_another_folder_is_remembered(page: ResultsPage, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_folder_is_remembered(
+    page: ResultsPage, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *a: str(tmp_path / "models"))
     qtbot.mouseClick(page.panel._choose, Qt.MouseButton.LeftButton)
     assert page.panel.target == tmp_path / "models" / "zorblin.safetensors"
@@ -307,7 +327,9 @@ def test_another_folder_is_remembered(page: ResultsPage, qtbot: QtBot, tmp_path:
     assert page.panel.target.parent == tmp_path / "models", "cancelled"
 
 
-def test_what_the_run_did_meanwhile_is_there_when_the_page_is_shown_again(page: ResultsPage, qtbot: QtBot, run: RunFolder) -> None:
+def test_what_the_run_did_meanwhile_is_there_when_the_page_is_shown_again(
+    page: ResultsPage, qtbot: QtBot, run: RunFolder
+) -> None:
     page.panel.name.setText("typed")
     page.hide()
     make_lora(run.checkpoint(15) / "lora.safetensors")
@@ -325,4 +347,6 @@ def test_everything_that_can_be_used_has_a_name(page: ResultsPage) -> None:
             if widget.objectName().startswith("qt_"):
                 continue
             assert widget.objectName()
-            assert (isinstance(widget, QAbstractButton) and widget.text()) or widget.accessibleName(), widget.objectName()
+            assert (isinstance(widget, QAbstractButton) and widget.text()) or widget.accessibleName(), (
+                widget.objectName()
+            )

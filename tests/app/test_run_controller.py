@@ -123,7 +123,7 @@ os.makedirs(os.path.join(folder, "checkpoints", "000002")); open(os.path.join(fo
 print("Traceback: it is broken", file=sys.stderr, flush=True)
 os._exit(3)
 """
-    controller, heard = worker(folder, body)
+    controller, _ = worker(folder, body)
     run(controller, qtbot)
     assert controller.state == "lost" and controller.outcome.returncode == 3
     assert controller.sentence() == (
@@ -357,7 +357,7 @@ def test_a_controller_may_go_while_its_worker_speaks(folder: RunFolder, qtbot: Q
     controller.deleteLater()
     listener = next(thread for thread in threading.enumerate() if thread.name == "worker events")
     with qtbot.waitSignal(controller.destroyed, timeout=PATIENCE_MS):
-        del controller
+        pass
     process.kill()
     listener.join(PATIENCE_MS / 1000)
     assert not listener.is_alive()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
-    from trainer.run_folder import RunFolder
-
 
 @pytest.fixture
 def queue(qapp: object) -> Iterator[RunQueue]:
@@ -93,7 +91,9 @@ def test_a_queue_file_that_makes_no_sense_is_no_queue(text: str, home: Path) -> 
     assert run_queue.left_over() == (None, [])
 
 
-def test_a_worker_that_cannot_start_is_told_and_the_queue_goes_on(queue: RunQueue, qtbot: QtBot, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_is_told_and_the_queue_goes_on(
+    queue: RunQueue, qtbot: QtBot, tmp_path: Path
+) -> None:
     from app import preferences
 
     preferences.put("worker_command", "no-such-program-here")
@@ -102,5 +102,3 @@ def test_a_worker_that_cannot_start_is_told_and_the_queue_goes_on(queue: RunQueu
     queue.add(settings("one"))
     assert len(sentences) == 1 and "could not be started" in sentences[0] and queue.current is not None
     assert queue.current.state == "failed"
-
-

@@ -43,7 +43,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         environment = {"QT_QPA_PLATFORM": "offscreen"} | os.environ | {"LORA_ATELIER_HOME": home}
         for _ in range(options.runs):
-            said = subprocess.run([sys.executable, "-P", "-c", CHILD], env=environment, capture_output=True, text=True, check=True, timeout=60)
+            said = subprocess.run(
+                [sys.executable, "-P", "-c", CHILD],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
             first, torch = said.stdout.splitlines()[0].split()
             seconds.append(float(first))
             print(f"{float(first):.2f} s, torch imported: {torch}")

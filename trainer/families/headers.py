@@ -92,14 +92,14 @@ def _kind(header: Header, name: str) -> tuple[Kind, str, str, str]:
         return _checkpoint(header, name)
     if found := next((title for title, pattern in LORA_FORMATS if any(pattern.search(n) for n in names)), ""):
         return "lora", "", found, (
-            f"{name} is a {found}, not a base model. Choose the model it was made for; to train a LoRA further use start_from."
+            f"{name} is {_a(found)}, not a base model. Choose the model it was made for; to train a LoRA further use start_from."
         )  # fmt: skip
     if any(n.startswith("lora_") and n.endswith((".diff", ".diff_b", ".alpha")) for n in names):
         return "lora", "", "LoRA", f"{name} is a LoRA, not a base model. Choose the model it was made for."
     for title, pattern in OTHER_ARCHITECTURES:
         if any(pattern.search(n) for n in names):
             return "other", "", title, (
-                f"{name} is a {title} model, which is not supported yet; use one of {', '.join(_TITLES.values())}."
+                f"{name} is {_a(title)} model, which is not supported yet; use one of {', '.join(_TITLES.values())}."
             )  # fmt: skip
     for kind, title, pattern in OTHER_THINGS:
         if any(pattern.search(n) for n in names):
@@ -133,11 +133,11 @@ def _checkpoint(header: Header, name: str) -> tuple[Kind, str, str, str]:
         return "other", family, f"{title}, quantized", f"{name} is a quantized {title} model, of which too little is left to train on. Choose the fp16 or bf16 file."
     blocks = {n[len(unet) :].split(".")[1] for n in shapes if n.startswith(unet + "input_blocks.")}
     if len(blocks) != _BLOCKS[family] or not any(n.startswith(unet + "middle_block.1.") for n in shapes):
-        return "other", family, f"{title}, distilled", f"{name} is a {title} model with fewer layers than usual (distilled), which is not supported. Choose a usual {title} model."
+        return "other", family, f"{title}, distilled", f"{name} is {_a(title)} model with fewer layers than usual (distilled), which is not supported. Choose a usual {title} model."
     missing = [part for part in _text_parts(family) if original.place(part, shapes) is None]
     if missing:
         what = "text encoder" if len(_text_parts(family)) == 1 else "text encoders"
-        return "unet", family, f"{title} UNet", f"{name} holds the UNet of a {title} model without its {what}. Choose the whole checkpoint."
+        return "unet", family, f"{title} UNet", f"{name} holds the UNet of {_a(title)} model without its {what}. Choose the whole checkpoint."
     return "base", family, title, ""
 
 
@@ -223,6 +223,11 @@ def _summary(i: Identity) -> str:
     facts += ["with EMA weights, which are left aside"] if i.has_ema else []
     facts += [] if i.has_vae else ["without VAE"]
     return ", ".join(fact for fact in facts if fact)
+
+
+def _a(title: str) -> str:
+    """With its article, as it is spoken: an SDXL, an OFT, a LoRA."""
+    return f"an {title}" if title.startswith(("SD", "LTX", "OFT", "A", "E", "I", "O")) else f"a {title}"
 
 
 def require_base(path: Path) -> Identity:

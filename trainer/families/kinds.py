@@ -49,16 +49,16 @@ OTHER_ARCHITECTURES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )  # fmt: skip
 
 # Add-ons and the like: kind, "it is ...", and what one of its tensors is called.
-OTHER_THINGS: tuple[tuple[OtherKind, str, re.Pattern[str]], ...] = tuple(
-    (kind, title, re.compile(pattern))
-    for kind, title, pattern in (
-        ("controlnet", "a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.|lllite_|controlnet_down_blocks\.)|^(down|middle|up)_.*\.lllite_"),
-        ("controlnet", "a T2I adapter", r"^(adapter\.)?body\.0\.(resnets\.0\.)?(block1|block2|in_conv)\."),
-        ("controlnet", "an IP adapter", r"^(ip_adapter|image_proj)\."),
-        ("other", "an AnimateDiff motion module", r"motion_modules\."),
-        ("embedding", "a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)"),
-        ("other", "an upscaler (ESRGAN)", r"^(params_ema\.|params\.)?(model\.1\.sub\.0\.RDB1|body\.0\.rdb1|RRDB_trunk\.|layers\.0\.residual_group)"),
-        ("other", "a picture encoder (CLIP vision)", r"^(vision_model\.|visual\.)"),
-        ("other", "a safety checker", r"^concept_embeds$"),
-    )
+_THINGS: tuple[tuple[OtherKind, str, str], ...] = (
+    ("controlnet", "a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.|lllite_|controlnet_down_blocks\.)|^(down|middle|up)_.*\.lllite_"),
+    ("controlnet", "a T2I adapter", r"^(adapter\.)?body\.0\.(resnets\.0\.)?(block1|block2|in_conv)\."),
+    ("controlnet", "an IP adapter", r"^(ip_adapter|image_proj)\."),
+    ("other", "an AnimateDiff motion module", r"motion_modules\."),
+    ("embedding", "a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)"),
+    ("other", "an upscaler (ESRGAN)", r"^(params_ema\.|params\.)?(model\.1\.sub\.0\.RDB1|body\.0\.rdb1|RRDB_trunk\.|layers\.0\.residual_group)"),
+    ("other", "a picture encoder (CLIP vision)", r"^(vision_model\.|visual\.)"),
+    ("other", "a safety checker", r"^concept_embeds$"),
 )  # fmt: skip
+OTHER_THINGS: tuple[tuple[OtherKind, str, re.Pattern[str]], ...] = tuple(
+    (kind, title, re.compile(pattern)) for kind, title, pattern in _THINGS
+)

@@ -138,7 +138,7 @@ class FileSource:
         tensor = torch.empty(stored, dtype=dtype)
         if tensor.numel():
             file.seek(start)
-            raw = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+            raw = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
             if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
                 raise ModelError(f"{self._path.name} is cut off at {origin.name}. Copy it again.")
         tensor = tensor.reshape(target)

@@ -19,6 +19,7 @@ from trainer.lora_file import DTYPE_BYTES, Header
 if TYPE_CHECKING:
     from pathlib import Path
 
+SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 MAX_PICKLE_BYTES = 64_000_000
 _MAX_INSTRUCTIONS = 4_000_000
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -65,11 +66,13 @@ def is_torch_file(path: Path) -> bool:
     """Whether the file begins as torch.save writes, whatever it is called."""
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
     except OSError:
         return False
-    # A .safetensors file begins with the length of its header, whose upper four bytes are always zero.
-    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[4:] != b"\0\0\0\0")
+    # A .safetensors file begins with the length of its header, whose upper four bytes are always zero, and a brace.
+    if path.suffix.lower() in SUFFIXES and start[8:] != b"{":
+        return True
+    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[4:8] != b"\0\0\0\0")
 
 
 def read_torch_header(path: Path) -> Header:
