@@ -50,8 +50,8 @@ class Project(QObject):
         self._values: dict[str, Any] = {}
         self._title = ""
         self._preset = ""
-        self._past: list[dict[str, Any]] = []
-        self._future: list[dict[str, Any]] = []
+        self._past: list[tuple[dict[str, Any], str]] = []  # values and preset
+        self._future: list[tuple[dict[str, Any], str]] = []
         self._last_edited = ""
         self._saved = True
         self._timer = QTimer(self, singleShot=True, interval=AUTOSAVE_MS)
@@ -131,10 +131,7 @@ class Project(QObject):
 
     def apply_preset(self, name: str) -> None:
         """Takes the preset's values; what the preset does not name stays."""
-        values = presets.load(name).values
-        self._preset = name
-        self._change(values)
-        self._touch()
+        self._change(presets.load(name).values, preset=name)
 
     def rename(self, title: str) -> None:
         """Another title; the folder keeps its name."""
@@ -156,14 +153,14 @@ class Project(QObject):
     def undo(self) -> None:
         """Takes the last change back."""
         if self._past:
-            self._future.append(self._values)
-            self._swap(self._past.pop())
+            self._future.append((self._values, self._preset))
+            self._swap(*self._past.pop())
 
     def redo(self) -> None:
         """Makes the change again."""
         if self._future:
-            self._past.append(self._values)
-            self._swap(self._future.pop())
+            self._past.append((self._values, self._preset))
+            self._swap(*self._future.pop())
 
     def forget_history(self) -> None:
         """Nothing can be undone from here on: a project's beginning."""
@@ -249,20 +246,20 @@ class Project(QObject):
         self.opened.emit()
         self.changed.emit(frozenset(TrainingSettings.model_fields))
 
-    def _change(self, changes: dict[str, Any], merge: str = "") -> None:
-        before = self._values
+    def _change(self, changes: dict[str, Any], merge: str = "", preset: str | None = None) -> None:
+        before, preset = self._values, self._preset if preset is None else preset
         after = {
             k: v for k, v in (before | changes).items() if k not in TrainingSettings.model_fields or v != default(k)
         }
-        if after == before:
+        if after == before and preset == self._preset:
             return
         if not (merge and merge == self._last_edited and not self._future):
-            self._past = [*self._past[-UNDO_STEPS + 1 :], before]
+            self._past = [*self._past[-UNDO_STEPS + 1 :], (before, self._preset)]
         self._last_edited, self._future = merge, []
-        self._swap(after, keep_merging=True)
+        self._swap(after, preset, keep_merging=True)
 
-    def _swap(self, values: dict[str, Any], *, keep_merging: bool = False) -> None:
-        before, self._values = self._values, values
+    def _swap(self, values: dict[str, Any], preset: str, *, keep_merging: bool = False) -> None:
+        before, self._values, self._preset = self._values, values, preset
         if not keep_merging:
             self._last_edited = ""
         self._touch()

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     import pytest
 
-KINDS: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+KINDS: dict[str, Any] = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+}
 PLACES: dict[str, dict[str, Place]] = {
     "sd1": {"text_encoder": Place("cond_stage_model.transformer.text_model.", "clip")},
     "sd2": {"text_encoder": Place("cond_stage_model.model.", "openclip")},
@@ -36,7 +41,9 @@ for _places in PLACES.values():
     _places.update(unet=Place("model.diffusion_model.", "unet"), vae=Place("first_stage_model.", "vae"))
 
 
-def original_tensors(family: str, part: str, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> dict[str, torch.Tensor]:
+def original_tensors(
+    family: str, part: str, tensors: dict[str, torch.Tensor], config: dict[str, Any]
+) -> dict[str, torch.Tensor]:
     """A part's tensors under the original's names, as tests/test_original.py checks with diffusers' own conversion."""
     out: dict[str, torch.Tensor] = {}
     thirds: dict[str, dict[int, torch.Tensor]] = {}
@@ -72,14 +79,20 @@ def tensors_of(family: str, folder: Path) -> dict[str, torch.Tensor]:
 
 def write(family: str, folder: Path, path: Path, *, dtype: torch.dtype | None = None, **changes: Any) -> Path:
     """The folder as one file. changes: without="first_stage_model." leaves tensors out; plus adds some; metadata."""
-    tensors = {k: v for k, v in tensors_of(family, folder).items() if not k.startswith(changes.get("without", "-"))} | changes.get("plus", {})
+    tensors = {
+        k: v for k, v in tensors_of(family, folder).items() if not k.startswith(changes.get("without", "-"))
+    } | changes.get("plus", {})
     if dtype is not None:
         tensors = {k: v.to(dtype) for k, v in tensors.items()}
     tensors = {k: v.contiguous() for k, v in tensors.items()}
     if path.suffix == ".safetensors":
         safetensors.torch.save_file(tensors, path, changes.get("metadata"))
     else:
-        torch.save({"state_dict": tensors, "global_step": 470000, "epoch": 3}, path, _use_new_zipfile_serialization=not changes.get("legacy"))
+        torch.save(
+            {"state_dict": tensors, "global_step": 470000, "epoch": 3},
+            path,
+            _use_new_zipfile_serialization=not changes.get("legacy"),
+        )
     return path
 
 
@@ -108,7 +121,9 @@ def true_size(family: str) -> dict[str, torch.Tensor]:
     for prefix in ("conditioner.embedders.1.model.", "cond_stage_model.model."):
         if prefix + "positional_embedding" in out:
             out[prefix + "logit_scale"] = torch.empty((), device="meta")
-    for name in [n for n in out if n.startswith("cond_stage_model.model.transformer.resblocks.22.")]:  # diffusers has 23 of the 24 layers
+    for name in [
+        n for n in out if n.startswith("cond_stage_model.model.transformer.resblocks.22.")
+    ]:  # diffusers has 23 of the 24 layers
         out[name.replace(".22.", ".23.")] = out[name]
         out["cond_stage_model.model.text_projection"] = torch.empty(1024, 1024, device="meta")
     return out

@@ -37,7 +37,9 @@ def channels(shapes: Shapes, count: int) -> Shapes:
 
 
 def with_ema(shapes: Shapes) -> Shapes:
-    return shapes | {"model_ema." + k.removeprefix("model.").replace(".", ""): v for k, v in shapes.items() if k.startswith(UNET)}
+    return shapes | {
+        "model_ema." + k.removeprefix("model.").replace(".", ""): v for k, v in shapes.items() if k.startswith(UNET)
+    }
 
 
 def part(family: str, prefix: str, new: str = "") -> Shapes:
@@ -45,13 +47,19 @@ def part(family: str, prefix: str, new: str = "") -> Shapes:
 
 
 def diffusers_part(family: str, name: str) -> Shapes:
-    return next({k: tuple(v.shape) for k, v in m.state_dict().items()} for p, _, m in single_files.parts_on_meta(family) if p == name)
+    return next(
+        {k: tuple(v.shape) for k, v in m.state_dict().items()}
+        for p, _, m in single_files.parts_on_meta(family)
+        if p == name
+    )
 
 
 def refiner() -> Shapes:
     """The refiner: 384 channels, OpenCLIP-G as its only encoder."""
     shapes = without(true("sdxl"), "conditioner.embedders.0.")
-    return {k.replace("embedders.1.", "embedders.0."): v for k, v in shapes.items()} | {UNET + "input_blocks.0.0.weight": (384, 4, 3, 3)}
+    return {k.replace("embedders.1.", "embedders.0."): v for k, v in shapes.items()} | {
+        UNET + "input_blocks.0.0.weight": (384, 4, 3, 3)
+    }
 
 
 def distilled(family: str) -> Shapes:
@@ -82,7 +90,14 @@ class Case:
 
 
 def base(family: str, **more: Any) -> dict[str, Any]:
-    return {"kind": "base", "family": family, "has_vae": True, "has_text_encoders": True, "has_ema": False, "zero_snr": False} | more
+    return {
+        "kind": "base",
+        "family": family,
+        "has_vae": True,
+        "has_text_encoders": True,
+        "has_ema": False,
+        "zero_snr": False,
+    } | more
 
 
 MARKS = {"v_pred": (0,), "ztsnr": (0,)}
@@ -174,7 +189,9 @@ def test_what_a_file_is_stands_in_its_header(case: Case) -> None:
     identity = told(case)
     assert {name: getattr(identity, name) for name in case.expected} == case.expected
     assert case.said in identity.sentence
-    assert identity.kind == "base" or (identity.sentence.startswith(case.file) and identity.sentence.endswith((".", "SDXL.")))
+    assert identity.kind == "base" or (
+        identity.sentence.startswith(case.file) and identity.sentence.endswith((".", "SDXL."))
+    )
     assert not re.search(r"\b(None|sd1|sd2|sdxl|v_prediction)\b", identity.sentence)
 
 

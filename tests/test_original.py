@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def converted(family: str, part: str, tensors: dict[str, torch.Tensor], config: dict[str, Any], model: Any) -> dict[str, torch.Tensor]:
+def converted(
+    family: str, part: str, tensors: dict[str, torch.Tensor], config: dict[str, Any], model: Any
+) -> dict[str, torch.Tensor]:
     """A part as diffusers' own conversion makes it from a single file's tensors."""
     if part == "unet":
         return theirs.convert_ldm_unet_checkpoint(tensors, config)
@@ -55,7 +57,10 @@ def test_names_that_everybody_knows() -> None:
     up = ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3)
     for ours, published in (
         ("conv_in.weight", "input_blocks.0.0.weight"),
-        ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"),
+        (
+            "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+            "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+        ),
         ("down_blocks.0.downsamplers.0.conv.weight", "input_blocks.3.0.op.weight"),
         ("up_blocks.0.upsamplers.0.conv.weight", "output_blocks.2.1.conv.weight"),
         ("up_blocks.1.upsamplers.0.conv.bias", "output_blocks.5.2.conv.bias"),

@@ -51,19 +51,26 @@ def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pt"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_file_gives_the_same_model_as_the_folder(family: str, suffix: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_file_gives_the_same_model_as_the_folder(
+    family: str, suffix: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     path = single_files.write(family, tiny_models[family], tmp_path / f"model{suffix}")
     assert families.detect(path) is FAMILIES[family]
     file, folder = families.load(path), families.load(tiny_models[family])
     assert_same(everything(file), everything(folder))
     told = [b.encode_captions(["ab cd"], clip_skip=1, max_tokens=75).states for b in (file, folder)]
     assert torch.equal(*told)
-    assert file.tokenize("text_encoder", ["Ab, cd"], 75).tolist() == folder.tokenize("text_encoder", ["Ab, cd"], 75).tolist()
+    assert (
+        file.tokenize("text_encoder", ["Ab, cd"], 75).tolist()
+        == folder.tokenize("text_encoder", ["Ab, cd"], 75).tolist()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_half_precision_files_are_read_in_the_dtype_that_is_asked_for(family: str, dtype: torch.dtype, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_half_precision_files_are_read_in_the_dtype_that_is_asked_for(
+    family: str, dtype: torch.dtype, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     path = single_files.write(family, tiny_models[family], tmp_path / "model.safetensors", dtype=dtype)
     expected = {k: v.to(dtype) for k, v in everything(families.load(tiny_models[family])).items()}
     got = everything(families.load(path), torch.bfloat16)
@@ -74,7 +81,9 @@ def test_half_precision_files_are_read_in_the_dtype_that_is_asked_for(family: st
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
-def test_training_resume_and_export_run_over_a_file_with_the_same_losses(family: str, suffix: str, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_training_resume_and_export_run_over_a_file_with_the_same_losses(
+    family: str, suffix: str, tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     path = single_files.write(family, tiny_models[family], tmp_path / f"model{suffix}")
     options: dict[str, Any] = {"steps": 3, "cache": "memory", "save_every_steps": 2}
     run = make_run(path, pictures, tmp_path / "a", **options)
@@ -88,11 +97,13 @@ def test_training_resume_and_export_run_over_a_file_with_the_same_losses(family:
     raw = path.read_bytes()
     assert said["ss_sd_model_name"] == path.name
     assert said["ss_new_sd_model_hash"] == hashlib.sha256(raw).hexdigest()
-    assert said["ss_sd_model_hash"] == hashlib.sha256(raw[0x100000 : 0x110000]).hexdigest()[:8]
+    assert said["ss_sd_model_hash"] == hashlib.sha256(raw[0x100000:0x110000]).hexdigest()[:8]
     assert "ss_vae_name" not in said and str(tmp_path) not in str(said)
 
 
-def test_a_vae_that_is_given_is_named_with_its_hashes(tiny_models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+def test_a_vae_that_is_given_is_named_with_its_hashes(
+    tiny_models: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
     vae = tiny_models["sd1"] / "vae" / "diffusion_pytorch_model.safetensors"
     run = make_run(tiny_models["sd1"], pictures, tmp_path / "a", steps=1, vae=str(vae))
     train(run)
@@ -117,7 +128,9 @@ def test_the_normal_weights_are_taken_and_ema_copies_left_aside(tiny_models: dic
     assert_same(everything(families.load(path)), everything(families.load(tiny_models["sd1"])))
 
 
-def test_old_text_encoder_names_and_linear_attention_of_the_vae_are_read(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_old_text_encoder_names_and_linear_attention_of_the_vae_are_read(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     tensors = single_files.tensors_of("sd1", tiny_models["sd1"])
     tensors = {k.replace("transformer.text_model.", "transformer."): v for k, v in tensors.items()}
     tensors = {k: v[:, :, 0, 0].contiguous() if ".attn_1." in k and v.ndim == 4 else v for k, v in tensors.items()}
@@ -134,7 +147,9 @@ def test_old_text_encoder_names_and_linear_attention_of_the_vae_are_read(tiny_mo
         ([], {"modelspec.prediction_type": "v"}, "v_prediction", False),
     ],
 )
-def test_marker_keys_set_what_is_predicted(keys: list[str], metadata: dict[str, str], prediction: str, zero: bool, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_marker_keys_set_what_is_predicted(
+    keys: list[str], metadata: dict[str, str], prediction: str, zero: bool, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     plus = {key: torch.empty(0) for key in keys}
     path = single_files.write("sdxl", tiny_models["sdxl"], tmp_path / "m.safetensors", plus=plus, metadata=metadata)
     schedule = Schedule.of(families.load(path).noise, settings_file.from_dict({}))
@@ -142,7 +157,9 @@ def test_marker_keys_set_what_is_predicted(keys: list[str], metadata: dict[str, 
     assert (schedule.alpha_bar[-1].item() < 1e-8) is zero
 
 
-def test_sd2_that_does_not_tell_its_prediction_is_asked(tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sd2_that_does_not_tell_its_prediction_is_asked(
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its answer at the last timestep for a grey picture x: about noise for epsilon, about -x times a lot for v."""
     path = single_files.write("sd2", tiny_models["sd2"], tmp_path / "m.safetensors")
     assert identify(path).prediction == ""
@@ -192,7 +209,9 @@ def test_another_vae_replaces_the_models_own(kind: str, tiny_models: dict[str, P
 def test_a_file_without_vae_asks_for_one(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     path = single_files.write("sd1", tiny_models["sd1"], tmp_path / "novae.safetensors", without="first_stage_model.")
     assert families.detect(path).id == "sd1" and "without VAE" in identify(path).sentence
-    with pytest.raises(ModelError, match=r"novae\.safetensors holds no VAE\. Give the VAE that belongs to it .* under VAE\."):
+    with pytest.raises(
+        ModelError, match=r"novae\.safetensors holds no VAE\. Give the VAE that belongs to it .* under VAE\."
+    ):
         families.load(path)
 
 
@@ -201,10 +220,15 @@ def test_a_file_without_vae_asks_for_one(tiny_models: dict[str, Path], tmp_path:
     [
         (None, r'There is no VAE ".*v\.safetensors"'),
         ({"a": torch.zeros(1)}, r"v\.safetensors holds no VAE \(Unknown\)"),
-        ({"encoder.down.0.block.0.conv1.weight": torch.zeros(1), "decoder.conv_in.weight": torch.zeros(4, 16, 3, 3)}, "is a VAE with 16 channels"),
+        (
+            {"encoder.down.0.block.0.conv1.weight": torch.zeros(1), "decoder.conv_in.weight": torch.zeros(4, 16, 3, 3)},
+            "is a VAE with 16 channels",
+        ),
     ],
 )
-def test_a_vae_that_is_none_is_said(tensors: dict[str, torch.Tensor] | None, message: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_vae_that_is_none_is_said(
+    tensors: dict[str, torch.Tensor] | None, message: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     path = tmp_path / "v.safetensors"
     if tensors:
         safetensors.torch.save_file(tensors, path)
@@ -214,7 +238,9 @@ def test_a_vae_that_is_none_is_said(tensors: dict[str, torch.Tensor] | None, mes
         families.load(tiny_models["sd1"], tmp_path)
 
 
-def test_two_files_that_differ_in_a_part_have_other_fingerprints_of_it(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_two_files_that_differ_in_a_part_have_other_fingerprints_of_it(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     one = single_files.write("sdxl", tiny_models["sdxl"], tmp_path / "one.safetensors")
     tensors = safetensors.torch.load_file(one)
     changed = {k: v + 1 if k.startswith("first_stage_model.") else v for k, v in tensors.items()}
@@ -236,15 +262,25 @@ def test_a_file_that_is_cut_off_is_said(suffix: str, tiny_models: dict[str, Path
 
 
 def test_a_missing_weight_is_named(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    path = single_files.write("sdxl", tiny_models["sdxl"], tmp_path / "m.safetensors", without="model.diffusion_model.out.2.bias")
-    with pytest.raises(ModelError, match=r"The UNet of m\.safetensors lacks 1 of its weights, e\.g\. model\.diffusion_model\.out\.2\.bias"):
+    path = single_files.write(
+        "sdxl", tiny_models["sdxl"], tmp_path / "m.safetensors", without="model.diffusion_model.out.2.bias"
+    )
+    with pytest.raises(
+        ModelError,
+        match=r"The UNet of m\.safetensors lacks 1 of its weights, e\.g\. model\.diffusion_model\.out\.2\.bias",
+    ):
         families.load(path).load_unet(torch.float32, CPU)
 
 
 def test_a_weight_of_another_shape_or_dtype_is_named(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     for wrong in (torch.zeros(3), torch.zeros(4, dtype=torch.int64)):
-        path = single_files.write("sdxl", tiny_models["sdxl"], tmp_path / "m.safetensors", plus={"model.diffusion_model.out.2.bias": wrong})
-        with pytest.raises(ModelError, match=r"out\.2\.bias in m\.safetensors is (F32|I64) of shape \[\d\]; a usual SDXL model has \[4\]"):
+        path = single_files.write(
+            "sdxl", tiny_models["sdxl"], tmp_path / "m.safetensors", plus={"model.diffusion_model.out.2.bias": wrong}
+        )
+        with pytest.raises(
+            ModelError,
+            match=r"out\.2\.bias in m\.safetensors is (F32|I64) of shape \[\d\]; a usual SDXL model has \[4\]",
+        ):
             families.load(path).load_unet(torch.float32, CPU)
 
 

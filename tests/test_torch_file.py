@@ -43,12 +43,24 @@ def bytes_at(path: Path, name: str) -> bytes:
 def test_names_shapes_dtypes_and_places_are_found(zipped: bool, wrapped: bool, tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     view = WEIGHTS | {"view": torch.arange(10.0)[4:8]}
-    content: Any = {"epoch": 5, "global_step": 1, "state_dict": view, "callbacks": {"x": [1, (2, 3)], "y": {1, 2}}} if wrapped else view
+    content: Any = (
+        {"epoch": 5, "global_step": 1, "state_dict": view, "callbacks": {"x": [1, (2, 3)], "y": {1, 2}}}
+        if wrapped
+        else view
+    )
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert is_torch_file(path)
     header = read(path)
     assert header.shapes == {k: tuple(v.shape) for k, v in view.items()}
-    assert header.dtypes == {"a.weight": "F32", "b": "F16", "c": "BF16", "d": "I64", "e": "F32", "f": "BOOL", "view": "F32"}
+    assert header.dtypes == {
+        "a.weight": "F32",
+        "b": "F16",
+        "c": "BF16",
+        "d": "I64",
+        "e": "F32",
+        "f": "BOOL",
+        "view": "F32",
+    }
     for name, tensor in view.items():
         expected = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         assert bytes_at(path, name) == expected, name
@@ -80,7 +92,9 @@ def test_what_lightning_leaves_in_a_checkpoint_is_no_obstacle(tmp_path: Path, mo
 def test_code_in_a_file_is_named_and_never_run(zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": WEIGHTS, "x": Bomb()}, "bomb.ckpt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ModelError, match=r"bomb\.ckpt holds program code \((posix|nt)\.system\), which was not run\. Do not trust"):
+    with pytest.raises(
+        ModelError, match=r"bomb\.ckpt holds program code \((posix|nt)\.system\), which was not run\. Do not trust"
+    ):
         read(Path("bomb.ckpt"))
     assert not Path("ran").exists()
     torch.load("bomb.ckpt", weights_only=False)  # to see that it would have run
@@ -96,7 +110,18 @@ def test_a_bare_pickle_with_code_is_never_run(protocol: int, tmp_path: Path, mon
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("name", ["builtins.eval", "builtins.getattr", "torch.hub.load", "subprocess.Popen", "numpy.load", "runpy._run_code", "torch.jit.load"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins.eval",
+        "builtins.getattr",
+        "torch.hub.load",
+        "subprocess.Popen",
+        "numpy.load",
+        "runpy._run_code",
+        "torch.jit.load",
+    ],
+)
 def test_everything_that_could_do_something_is_refused_by_name(name: str, tmp_path: Path) -> None:
     module, _, attribute = name.rpartition(".")
     text = b"\x80\x02c" + module.encode() + b"\n" + attribute.encode() + b"\n(X\x01\x00\x00\x00xtR."

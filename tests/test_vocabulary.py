@@ -38,7 +38,13 @@ def tokenizer() -> CLIPTokenizer:
 def test_the_vocabulary_has_clips_ids() -> None:
     table = vocabulary()
     assert len(table) == 49408 and len(merges()) == 48894 and sorted(table.values()) == list(range(49408))
-    assert [table[t] for t in ("<|startoftext|>", "<|endoftext|>", "!", "cat</w>", "a</w>")] == [49406, 49407, 0, 2368, 320]
+    assert [table[t] for t in ("<|startoftext|>", "<|endoftext|>", "!", "cat</w>", "a</w>")] == [
+        49406,
+        49407,
+        0,
+        2368,
+        320,
+    ]
 
 
 @pytest.mark.parametrize("text", KNOWN)
@@ -47,7 +53,10 @@ def test_texts_have_the_known_ids(text: str, tokenizer: CLIPTokenizer) -> None:
     assert tokens.count(text, resources.path("clip")) == len(KNOWN[text])
 
 
-@pytest.mark.parametrize("text", ["1girl, blue_eyes, (masterpiece:1.2)", "東京の夜", "it's we'll", "Ångström café", "🐸🌙", "x" * 90, "½ ² Ⅷ"])
+@pytest.mark.parametrize(
+    "text",
+    ["1girl, blue_eyes, (masterpiece:1.2)", "東京の夜", "it's we'll", "Ångström café", "🐸🌙", "x" * 90, "½ ² Ⅷ"],
+)
 def test_the_counter_counts_as_the_tokenizer(text: str, tokenizer: CLIPTokenizer) -> None:
     assert tokens.count(text, resources.path("clip")) == len(tokenizer(text, add_special_tokens=False).input_ids)
 
@@ -59,7 +68,12 @@ def test_each_family_pads_as_published() -> None:
         source._configs = resources.path("configs", family.id)
         for part in family.text_parts:
             pads[family.id, part] = source.tokenizer(part).pad_token_id
-    assert pads == {("sd1", "text_encoder"): 49407, ("sd2", "text_encoder"): 0, ("sdxl", "text_encoder"): 49407, ("sdxl", "text_encoder_2"): 0}
+    assert pads == {
+        ("sd1", "text_encoder"): 49407,
+        ("sd2", "text_encoder"): 0,
+        ("sdxl", "text_encoder"): 49407,
+        ("sdxl", "text_encoder_2"): 0,
+    }
 
 
 def test_a_single_file_is_counted_with_clips_vocabulary(tmp_path: Path) -> None:

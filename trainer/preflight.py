@@ -34,7 +34,9 @@ def base_path(base: str) -> Path:
         ConfigError: nothing was given.
     """
     if not base:
-        raise ConfigError("base", 'No base model was given. Give a single file (.safetensors, .ckpt), a diffusers folder, or "demo".')
+        raise ConfigError(
+            "base", 'No base model was given. Give a single file (.safetensors, .ckpt), a diffusers folder, or "demo".'
+        )
     return resources.path("demo", "model") if base == DEMO else Path(base).expanduser()
 
 

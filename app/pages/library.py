@@ -91,6 +91,9 @@ class LibraryPage(QWidget):
     def _make_head(self) -> None:
         self.search = named(QLineEdit(clearButtonEnabled=True), "library_search", spoken=tr("Search"))
         self.search.setPlaceholderText(tr("Search by name, trigger word or base"))
+        self._search_icon = self.search.addAction(
+            theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
+        )
         self.search.textChanged.connect(self._on_searched)
         QShortcut("Ctrl+F", self, context=Qt.ShortcutContext.WidgetWithChildrenShortcut).activated.connect(
             self.search.setFocus
@@ -182,11 +185,7 @@ class LibraryPage(QWidget):
 
     def _restyle(self) -> None:
         self.add_button.setIcon(theme.icon("plus"))
-        for action in self.search.actions():
-            if action.objectName() == "search_icon":
-                self.search.removeAction(action)
-        action = self.search.addAction(theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition)
-        action.setObjectName("search_icon")
+        self._search_icon.setIcon(theme.icon("search", "muted"))
 
     # ---- work
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox, QPushButton, QToolButton
+from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox, QPushButton, QToolButton, QWidget
 
-from app import library_details, places
+from app import library_details, places, theme
 from app.pages.library import LibraryPage
 from app.widgets.library_model import ENTRY_ROLE, LibraryFilter, LibraryModel
 from tests.app.run_folders import make_lora, make_run
@@ -305,3 +305,12 @@ def test_the_page_fits_at_150_percent(qtbot: QtBot, run: RunFolder, qapp: QAppli
         page.detail._reader.wait(10)
     finally:
         qapp.setFont(font)
+
+
+def test_the_theme_changes_under_the_page(page: LibraryPage, qtbot: QtBot, run: RunFolder, qapp: QApplication) -> None:
+    """No widget may come or go while the style is set anew: Qt walks over all of them then, and crashed."""
+    fill(page, qtbot, 1)
+    children = len(page.findChildren(QWidget))
+    for scheme in ("dark", "light") * 5:
+        theme.apply(qapp, scheme)
+        assert len(page.findChildren(QWidget)) == children

@@ -90,6 +90,9 @@ def test_a_preset_is_one_step_and_leaves_what_it_does_not_name() -> None:
     )
     p.undo()
     assert p.values == {"trigger": "zorblin"}
+    assert p.preset == "", "undo takes the choice back too"
+    p.redo()
+    assert p.preset == "style"
 
 
 def test_reset_goes_back_to_the_default() -> None:

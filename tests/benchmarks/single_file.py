@@ -90,7 +90,9 @@ def configs_with_vocabulary(family: str, folder: Path) -> Path:
 
 def run(code: str, path: Path, configs: Path) -> tuple[float, float]:
     """Two numbers that the code prints, from a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code, str(path), str(configs)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(configs)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         print(done.stderr[-2000:])
         return math.nan, math.nan
@@ -110,11 +112,15 @@ def main(families: list[str]) -> None:
             weights = write_random(family, path)
             configs = configs_with_vocabulary(family, folder)
             first, best = run(_IDENTIFY, path, configs)
-            print(f"\n{family}: told in {1000 * first:.0f} ms the first time, {1000 * best:.0f} ms at best; parts {2 * weights / 1e9:.2f} GB in bf16")
-            for title, code in (("ours", _OURS), ("diffusers", _THEIRS)):
+            print(
+                f"\n{family}: told in {1000 * first:.0f} ms the first time, {1000 * best:.0f} ms at best; parts {2 * weights / 1e9:.2f} GB in bf16"
+            )
+            for title, code in (("diffusers", _THEIRS), ("ours", _OURS)):
                 begin = time.perf_counter()
                 seconds, peak = run(_COMMON + code + _END, path, configs)
-                print(f"  {title:9} {seconds:6.1f} s, peak {peak / 1e9:.2f} GB = {peak / (2 * weights):.2f} x parts (process {time.perf_counter() - begin:.0f} s)")
+                print(
+                    f"  {title:9} {seconds:6.1f} s, peak {peak / 1e9:.2f} GB = {peak / (2 * weights):.2f} x parts (process {time.perf_counter() - begin:.0f} s)"
+                )
             path.unlink()
 
 

@@ -145,7 +145,9 @@ def _check_part(base: Path, part: str) -> None:
 
 def _check_vae(vae: Path) -> None:
     if not vae.exists():
-        raise ModelError(f'There is no VAE "{vae}". Give a VAE file or folder, or leave VAE empty for the model\'s own.')
+        raise ModelError(
+            f'There is no VAE "{vae}". Give a VAE file or folder, or leave VAE empty for the model\'s own.'
+        )
     if vae.is_dir():
         folder = vae if (vae / "config.json").is_file() else vae / "vae"
         if not (folder / "config.json").is_file():
@@ -156,7 +158,9 @@ def _check_vae(vae: Path) -> None:
     if channels == 0:
         raise ModelError(f"{vae.name} holds no VAE ({identify(vae).title}). Choose a VAE file, or leave VAE empty.")
     if channels != 4:
-        raise ModelError(f"{vae.name} is a VAE with {channels} channels (of SD 3, Flux or another later model); SD and SDXL have 4.")
+        raise ModelError(
+            f"{vae.name} is a VAE with {channels} channels (of SD 3, Flux or another later model); SD and SDXL have 4."
+        )
 
 
 def looks_like_lora(path: Path) -> bool:

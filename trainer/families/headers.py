@@ -23,7 +23,12 @@ Kind = Literal[
 _EPSILON, _V = "epsilon", "v_prediction"
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 _TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
-_DESCENDANTS = (("pony", "Pony"), ("noob", "NoobAI"), ("illustrious|ilxl|wai.?(nsfw|illu)", "Illustrious"), ("animagine", "Animagine"))
+_DESCENDANTS = (
+    ("pony", "Pony"),
+    ("noob", "NoobAI"),
+    ("illustrious|ilxl|wai.?(nsfw|illu)", "Illustrious"),
+    ("animagine", "Animagine"),
+)
 _BLOCKS = {"sd1": 12, "sd2": 12, "sdxl": 9}  # input blocks of the UNet
 
 
@@ -88,7 +93,9 @@ def _kind(header: Header, name: str) -> tuple[Kind, str, str, str]:
     names = header.shapes.keys()
     if not names:
         return "unknown", "", "Nothing", f"{name} holds no tensors. Copy or download it again."
-    if original.UNET_PREFIX + "input_blocks.0.0.weight" in names and not any(n.startswith("control_model.") for n in names):
+    if original.UNET_PREFIX + "input_blocks.0.0.weight" in names and not any(
+        n.startswith("control_model.") for n in names
+    ):
         return _checkpoint(header, name)
     if found := next((title for title, pattern in LORA_FORMATS if any(pattern.search(n) for n in names)), ""):
         return "lora", "", found, (
@@ -115,29 +122,72 @@ def _checkpoint(header: Header, name: str) -> tuple[Kind, str, str, str]:
     choose = "Choose the text-to-image model it was made from."
     channels = (shapes[unet + "input_blocks.0.0.weight"] + (0, 0))[1]
     if "conditioner.embedders.0.model.positional_embedding" in shapes:
-        return "refiner", family, "SDXL refiner", f"{name} is the SDXL refiner, which only finishes pictures of the base model. Choose the SDXL base model."
+        return (
+            "refiner",
+            family,
+            "SDXL refiner",
+            f"{name} is the SDXL refiner, which only finishes pictures of the base model. Choose the SDXL base model.",
+        )
     if channels == 9:
         return "inpainting", family, f"{title} inpainting", f"{name} is an inpainting model ({title}). {choose}"
     if channels == 8:
-        return "editing", family, f"{title} editing", f"{name} is a picture-editing model of the instruct-pix2pix kind ({title}). {choose}"
+        return (
+            "editing",
+            family,
+            f"{title} editing",
+            f"{name} is a picture-editing model of the instruct-pix2pix kind ({title}). {choose}",
+        )
     if channels != 4:
         what = {5: "a depth-to-image model", 7: "an upscaler"}.get(channels, f"a model with {channels} input channels")
         return "other", family, what, f"{name} is {what} ({title}). {choose}"
     if unet + "label_emb.0.0.weight" in shapes and any(n.startswith("cond_stage_model.") for n in shapes):
-        return "other", "sd2", "SD 2.x unCLIP", f"{name} is an SD 2.x unCLIP model, which is told pictures rather than words. {choose}"
+        return (
+            "other",
+            "sd2",
+            "SD 2.x unCLIP",
+            f"{name} is an SD 2.x unCLIP model, which is told pictures rather than words. {choose}",
+        )
     if any(".time_stack." in n for n in shapes):
-        return "other", "", "Stable Video Diffusion", f"{name} is a video model (Stable Video Diffusion), which is not supported."
+        return (
+            "other",
+            "",
+            "Stable Video Diffusion",
+            f"{name} is a video model (Stable Video Diffusion), which is not supported.",
+        )
     if any(n.startswith(("edm_mean", "edm_vpred", "edm_")) for n in shapes):
-        return "other", family, f"{title} (EDM)", f"{name} is made with EDM noise (CosXL, Playground 2.5), which is not supported. Choose a usual {title} model."
-    if any(re.search(r"\.(quant_state|absmax|quant_map|scale_weight|weight_scale)(\.|$)|\.scaled_fp8$|^scaled_fp8$", n) for n in shapes):
-        return "other", family, f"{title}, quantized", f"{name} is a quantized {title} model, of which too little is left to train on. Choose the fp16 or bf16 file."
+        return (
+            "other",
+            family,
+            f"{title} (EDM)",
+            f"{name} is made with EDM noise (CosXL, Playground 2.5), which is not supported. Choose a usual {title} model.",
+        )
+    if any(
+        re.search(r"\.(quant_state|absmax|quant_map|scale_weight|weight_scale)(\.|$)|\.scaled_fp8$|^scaled_fp8$", n)
+        for n in shapes
+    ):
+        return (
+            "other",
+            family,
+            f"{title}, quantized",
+            f"{name} is a quantized {title} model, of which too little is left to train on. Choose the fp16 or bf16 file.",
+        )
     blocks = {n[len(unet) :].split(".")[1] for n in shapes if n.startswith(unet + "input_blocks.")}
     if len(blocks) != _BLOCKS[family] or not any(n.startswith(unet + "middle_block.1.") for n in shapes):
-        return "other", family, f"{title}, distilled", f"{name} is {_a(title)} model with fewer layers than usual (distilled), which is not supported. Choose a usual {title} model."
+        return (
+            "other",
+            family,
+            f"{title}, distilled",
+            f"{name} is {_a(title)} model with fewer layers than usual (distilled), which is not supported. Choose a usual {title} model.",
+        )
     missing = [part for part in _text_parts(family) if original.place(part, shapes) is None]
     if missing:
         what = "text encoder" if len(_text_parts(family)) == 1 else "text encoders"
-        return "unet", family, f"{title} UNet", f"{name} holds the UNet of {_a(title)} model without its {what}. Choose the whole checkpoint."
+        return (
+            "unet",
+            family,
+            f"{title} UNet",
+            f"{name} holds the UNet of {_a(title)} model without its {what}. Choose the whole checkpoint.",
+        )
     return "base", family, title, ""
 
 
@@ -148,7 +198,14 @@ def _part(header: Header, name: str) -> tuple[Kind, str, str, str]:
     if original.place("vae", names) is not None:
         channels = latent_channels(header)
         title = "a VAE" if channels == 4 else f"a VAE with {channels} channels (of SD 3, Flux or another later model)"
-        return "vae", "", title, f"{name} is {title}, not a base model. Choose the model; the file can be given under VAE." if channels == 4 else f"{name} is {title}. It fits none of the models that can be trained."
+        return (
+            "vae",
+            "",
+            title,
+            f"{name} is {title}, not a base model. Choose the model; the file can be given under VAE."
+            if channels == 4
+            else f"{name} is {title}. It fits none of the models that can be trained.",
+        )
     if "input_blocks.0.0.weight" in names:
         return "unet", "", "UNet", f"{name} holds a UNet without the text encoders. Choose the whole checkpoint."
     if "down_blocks.0.resnets.0.conv1.weight" in names and "conv_in.weight" in names:
@@ -156,7 +213,12 @@ def _part(header: Header, name: str) -> tuple[Kind, str, str, str]:
     if any(re.match(r"(text_model\.|transformer\.)?(embeddings\.token_embedding|token_embedding|text_model\.embeddings|encoder\.layers\.0\.self_attn|transformer\.resblocks|encoder\.block\.0\.layer\.0|model\.layers\.0\.self_attn)", n) for n in names):  # fmt: skip
         return "text encoder", "", "text encoder", f"{name} is a text encoder. {folder}"
     if len(names) <= 4 and all(len(s) in (1, 2) and s[-1] in (768, 1024, 1280, 2048) for s in header.shapes.values()):
-        return "embedding", "", "textual inversion", f"{name} is a textual-inversion embedding, not a base model. Choose a base model."
+        return (
+            "embedding",
+            "",
+            "textual inversion",
+            f"{name} is a textual-inversion embedding, not a base model. Choose a base model.",
+        )
     first = next(iter(names))
     return "unknown", "", "Unknown", (
         f"{name} holds {len(names):,} tensor{'s' * (len(names) > 1)} of a kind that is not known, e.g. {first}. Use a model of {', '.join(_TITLES.values())}."

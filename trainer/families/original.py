@@ -73,7 +73,9 @@ def origin(name: str, at: Place, config: dict[str, Any]) -> Origin:
     """The tensor of the file from which a part's weight is made. config: the part's diffusers configuration."""
     match at.style:
         case "unet":
-            return Origin(at.prefix + unet_name(name, config.get("layers_per_block", 2), config.get("up_block_types", ())))
+            return Origin(
+                at.prefix + unet_name(name, config.get("layers_per_block", 2), config.get("up_block_types", ()))
+            )
         case "vae":
             return Origin(at.prefix + vae_name(name, len(config["block_out_channels"])))
         case "clip":

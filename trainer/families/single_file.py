@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import init_empty_weights
@@ -21,6 +22,7 @@ from trainer.families.headers import identify_header, read
 from trainer.families.vocabulary import merges, vocabulary
 
 if TYPE_CHECKING:
+    from io import RawIOBase
     from pathlib import Path
 
 _DTYPES = {
@@ -70,10 +72,16 @@ class FileSource:
         wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         origins = self._origins(part, wanted, config)
         weights: dict[str, torch.Tensor] = {}
+        spans = self._header.spans
+        # One buffer for all: a fresh one for each weight would leave holes of a third of the part in malloc's heap.
+        buffer = torch.empty(
+            max(stop - start for start, stop in (spans[o.name] for o in origins.values())), dtype=torch.uint8
+        )
         try:
-            with self._path.open("rb") as file:
-                for name in sorted(origins, key=lambda name: self._header.spans[origins[name].name]):
-                    weights[name] = self._weight(file, origins[name], wanted[name]).to(device, dtype)
+            with self._path.open("rb", buffering=0) as file:
+                for name in sorted(origins, key=lambda name: spans[origins[name].name]):
+                    stored = self._weight(file, origins[name], wanted[name], buffer)
+                    weights[name] = torch.empty(wanted[name], dtype=dtype, device=device).copy_(stored)
         except OSError as error:
             raise ModelError(os_message(f"The base model {self._path} cannot be read", error)) from error
         model.load_state_dict(weights, assign=True)
@@ -86,7 +94,10 @@ class FileSource:
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         return CLIPTokenizer(
-            vocab=vocabulary(), merges=list(merges()), model_max_length=said["model_max_length"], pad_token=said["pad_token"]
+            vocab=vocabulary(),
+            merges=list(merges()),
+            model_max_length=said["model_max_length"],
+            pad_token=said["pad_token"],
         )
 
     def fingerprint(self, parts: list[str]) -> str:
@@ -106,7 +117,9 @@ class FileSource:
                     digest.update(file.read(min(_SAMPLE_BYTES, stop - start)))
         return digest.hexdigest()
 
-    def _origins(self, part: str, wanted: dict[str, tuple[int, ...]], config: dict[str, Any]) -> dict[str, original.Origin]:
+    def _origins(
+        self, part: str, wanted: dict[str, tuple[int, ...]], config: dict[str, Any]
+    ) -> dict[str, original.Origin]:
         """Where each weight of a part comes from; all must be there."""
         at = original.place(part, self._header.shapes)
         if at is None:
@@ -120,8 +133,10 @@ class FileSource:
             )
         return origins
 
-    def _weight(self, file: BinaryIO, origin: original.Origin, shape: tuple[int, ...]) -> torch.Tensor:
-        """One weight as stored in the file, in the shape that the part wants."""
+    def _weight(
+        self, file: RawIOBase, origin: original.Origin, shape: tuple[int, ...], buffer: torch.Tensor
+    ) -> torch.Tensor:
+        """One weight as stored in the file, in the shape that the part wants; a view of the buffer, good until the next."""
         stored, (start, stop) = self._header.shapes[origin.name], self._header.spans[origin.name]
         dtype = _DTYPES.get(self._header.dtypes[origin.name])
         if origin.third is not None and stored and stored[0] % 3 == 0:
@@ -135,14 +150,17 @@ class FileSource:
                 f"{origin.name} in {self._path.name} is {self._header.dtypes[origin.name]} of shape {list(stored)}; a usual "
                 f"{self._identity.title} model has {list(target)}. It is another kind of model, or damaged."
             )
-        tensor = torch.empty(stored, dtype=dtype)
-        if tensor.numel():
-            file.seek(start)
-            raw = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-            if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
+        tensor = torch.empty(0, dtype=dtype)
+        raw = buffer[: math.prod(stored) * tensor.itemsize]
+        file.seek(start)
+        left = memoryview(raw.numpy())  # type: ignore[arg-type]
+        while len(left):
+            count = file.readinto(left) or 0
+            if count == 0:
                 raise ModelError(f"{self._path.name} is cut off at {origin.name}. Copy it again.")
-        tensor = tensor.reshape(target)
-        return tensor.T.contiguous() if origin.transposed else tensor
+            left = left[count:]
+        tensor = raw.view(dtype).reshape(target)
+        return tensor.T if origin.transposed else tensor
 
 
 def _no_vae(part: str) -> str:

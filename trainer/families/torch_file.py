@@ -30,7 +30,16 @@ _DTYPES = {
 # What trainers leave in checkpoints besides tensors; all else that a file would call is refused by name.
 _HARMLESS = ("torch.", "collections.", "numpy.", "pytorch_lightning.", "lightning.", "lightning_fabric.", "omegaconf.", "argparse.Namespace", "_codecs.encode", "pathlib.")  # fmt: skip
 _HARMLESS_BUILTINS = {f"{m}.{n}" for m in ("builtins", "__builtin__") for n in ("set", "dict", "list", "int", "float", "str", "bool", "slice", "tuple", "bytearray", "complex", "range", "object", "frozenset")}  # fmt: skip
-_HARMFUL = ("torch.hub", "torch.package", "torch.load", "torch.jit", "numpy.load", "numpy.f2py", "numpy.testing", "numpy.distutils")
+_HARMFUL = (
+    "torch.hub",
+    "torch.package",
+    "torch.load",
+    "torch.jit",
+    "numpy.load",
+    "numpy.f2py",
+    "numpy.testing",
+    "numpy.distutils",
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +102,23 @@ def read_torch_header(path: Path) -> Header:
         raise ModelError(os_message(f"{path} cannot be read", error)) from None
     except ModelError as error:
         raise ModelError(f"{path.name} {error}") from None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError, StopIteration, MemoryError):
-        raise ModelError(f"{path.name} is no checkpoint of torch, or it is damaged or cut off. Copy it again.") from None
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        StopIteration,
+        MemoryError,
+    ):
+        raise ModelError(
+            f"{path.name} is no checkpoint of torch, or it is damaged or cut off. Copy it again."
+        ) from None
     if bad := sorted(name for name in walk.called if not _is_harmless(name)):
         raise ModelError(
             f"{path.name} holds program code ({bad[0]}), which was not run. Do not trust this file; get the model as .safetensors."
@@ -144,7 +168,10 @@ def _zip(file: BinaryIO) -> tuple[_Walk, dict[str, int]]:
         for entry in entries:
             if entry.filename.startswith(folder) and entry.compress_type == zipfile.ZIP_STORED:
                 file.seek(entry.header_offset + 26)
-                name_length, extra_length = int.from_bytes(file.read(2), "little"), int.from_bytes(file.read(2), "little")
+                name_length, extra_length = (
+                    int.from_bytes(file.read(2), "little"),
+                    int.from_bytes(file.read(2), "little"),
+                )
                 starts[entry.filename.removeprefix(folder)] = entry.header_offset + 30 + name_length + extra_length
     return walk, starts
 
@@ -293,7 +320,12 @@ def _made(called: Any, arguments: Any) -> Any:
 
 def _storage(identity: Any) -> Any:
     """A storage from its persistent id ("storage", type, key, device, count, ...)."""
-    if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage" or not isinstance(identity[1], _Named):
+    if (
+        not isinstance(identity, tuple)
+        or len(identity) < 5
+        or identity[0] != "storage"
+        or not isinstance(identity[1], _Named)
+    ):
         return None
     dtype = _DTYPES.get(identity[1].name.rsplit(".", 1)[-1])
     return None if dtype is None or type(identity[4]) is not int else _Storage(dtype, str(identity[2]), identity[4])
