@@ -12,7 +12,7 @@ from trainer.settings import TrainingSettings, field_info
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-FILES = {"start_from": "*.safetensors"}  # settings that are a file; other paths are folders
+FILES = {"start_from": "*.safetensors", "vae": "*.safetensors *.ckpt *.pt"}  # settings that are a file; other paths are folders
 LONG_TEXTS = ("description",)
 COLOURS = ("background",)
 

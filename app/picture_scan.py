@@ -87,7 +87,7 @@ def run(request: Request) -> Result:
         return result
     result.problems = [p for p in found.problems if not p.endswith("no caption.")]  # the badges say so, up to date
     for picture in found.pictures:
-        item = Item(picture, picture.caption, picture.relative not in request.left_out)
+        item = Item(picture, picture.caption, picture.key not in request.left_out)
         item.problems = problems_of(item, fit_of(picture, request.rules, result.fits))
         result.items.append(item)
     result.indexes = {item.picture.path: i for i, item in enumerate(result.items)}

@@ -284,7 +284,7 @@ class Pictures(QObject):
 
     def set_included(self, indexes: Iterable[int], included: bool) -> None:
         """Takes pictures in or leaves them out of training; their files stay where they are."""
-        names = {self.items[i].picture.relative for i in indexes}
+        names = {self.items[i].picture.key for i in indexes}
         before = self._left_out()
         after = before - names if included else before | names
         if after != before:
@@ -298,7 +298,7 @@ class Pictures(QObject):
         """Makes the items agree with the setting; gives those that changed."""
         changed = []
         for index, item in enumerate(self.items):
-            if item.included == (item.picture.relative in left_out):
+            if item.included == (item.picture.key in left_out):
                 item.included = not item.included
                 (self._tags.add if item.included else self._tags.remove)(item.caption)
                 changed.append(index)

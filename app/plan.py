@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal
@@ -20,7 +20,7 @@ from trainer.settings import info
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.pictures import Pictures
+    from app.pictures import Item, Pictures
     from app.project import Project
     from trainer.settings import TrainingSettings
 
@@ -165,10 +165,6 @@ class Planner(QObject):
             self.planned.emit(plan)
 
 
-def _as_of_now(item: Any) -> Picture:
+def _as_of_now(item: Item) -> Picture:
     p = item.picture
-    return (
-        p
-        if p.caption == item.caption
-        else Picture(p.path, p.width_px, p.height_px, item.caption, p.repeats, p.relative)
-    )
+    return p if p.caption == item.caption else replace(p, caption=item.caption)

@@ -187,7 +187,8 @@ class RunController(QObject):
             self._take(event)
             if time.perf_counter() > until and not self._events.empty():
                 self._woken = True
-                QTimer.singleShot(0, self, self._on_arrived)
+                # Not 0: Qt would make a posted event of it, and those made while posted events are sent come before timers.
+                QTimer.singleShot(1, self, self._on_arrived)
                 return
 
     def _take(self, event: e.Event) -> None:

@@ -237,11 +237,14 @@ def test_what_is_left_out_is_not_trained_but_known(pictures: Path) -> None:
     assert data.problems == (), "a missing caption of a picture that is left out matters to nobody"
 
 
-def test_paths_of_what_is_left_out_have_slashes_and_go_from_each_folder(tmp_path: Path) -> None:
+def test_what_is_left_out_of_more_folders_is_named_in_full_so_that_one_name_means_one_picture(tmp_path: Path) -> None:
     for name in ("one/sub/a.png", "one/a.png", "two/sub/a.png", "two/b.png"):
         put(tmp_path / name)
     data = scan(tmp_path / "one", more=[tmp_path / "two"], left_out=("sub/a.png",))
-    assert shown(data, tmp_path) == ["one/a.png", "two/b.png"] and len(data.left_out) == 2
+    assert shown(data, tmp_path) == ["one/a.png", "two/b.png", "two/sub/a.png"]
+    key = (tmp_path / "two" / "sub" / "a.png").as_posix()
+    data = scan(tmp_path / "one", more=[tmp_path / "two"], left_out=("sub/a.png", key))
+    assert shown(data, tmp_path) == ["one/a.png", "two/b.png"] and [p.key for p in data.left_out] == ["sub/a.png", key]
 
 
 def test_when_everything_is_left_out_the_sentence_says_so(pictures: Path) -> None:
@@ -249,7 +252,7 @@ def test_when_everything_is_left_out_the_sentence_says_so(pictures: Path) -> Non
     with pytest.raises(DataError, match=r"Pictures folder .* All its pictures are left out; take some in again\.$"):
         scan(pictures, left_out=names)
     with pytest.raises(DataError, match=r"^Pictures: .* in .*0\.png\. All the pictures are left out; take some"):
-        scan(Path(), more=[pictures / "0.png"], left_out=names)
+        scan(Path(), more=[pictures / "0.png"], left_out=[(pictures / "0.png").as_posix()])
 
 
 def test_more_pictures_that_cannot_be_used_are_told_in_a_sentence(pictures: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Picture:
     """One picture of a data set.
 
-    width_px, height_px: as seen after EXIF rotation. repeats: views in an epoch. relative: its path below the folder that
+    width_px, height_px: as seen after EXIF rotation. repeats: views in an epoch. key: what names it
+    in `left_out`. relative: its path below the folder that
     was scanned, with `/`.
     """
 
@@ -31,6 +32,7 @@ class Picture:
     caption: str
     repeats: int = 1
     relative: str = field(default="", compare=False)
+    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def scan(
     """All pictures below `folder`, sorted by path, so that the order is the same on every machine; then those of `more`.
 
     A sub-folder named `5_anything` multiplies the repeats of what lies in it by 5. more: further folders or single files;
-    with them, `folder` may be empty (`Path()`). A file that is found twice counts once. left_out: relative paths of pictures
-    that are not trained. what: names the folder's role in messages.
+    with them, `folder` may be empty (`Path()`). A file that is found twice counts once. left_out: pictures that are not
+    trained: paths relative to `folder`, or whole ones for those of `more`. what: names the folder's role in messages.
 
     Raises:
         DataError: a folder or single file is missing, or there is no usable picture.
@@ -74,14 +76,15 @@ def scan(
             seen.add(absolute)
             picture = _picture(path, base, repeats, problems, is_wanted=is_single)
             if picture is not None:
-                pictures.append(picture)
-    chosen = tuple(p for p in pictures if p.relative not in left_out)
+                key = picture.relative if root == folder else Path(absolute).as_posix()
+                pictures.append(replace(picture, key=key))
+    chosen = tuple(p for p in pictures if p.key not in left_out)
     if not chosen:
         raise DataError(_nothing_to_train(roots, what, problems, all_left_out=bool(pictures)))
     without = sum(not p.caption for p in chosen)
     if 0 < without < len(chosen):
         problems.append(f"{without} of {len(chosen)} pictures {'has' if without == 1 else 'have'} no caption.")
-    return DataSet(chosen, tuple(problems), tuple(p for p in pictures if p.relative in left_out))
+    return DataSet(chosen, tuple(problems), tuple(p for p in pictures if p.key in left_out))
 
 
 def _picture(path: Path, root: Path, repeats: int, problems: list[str], *, is_wanted: bool) -> Picture | None:

@@ -80,7 +80,7 @@ class TrainingSettings(BaseModel):
     # Pictures
     data: Path = setting(Path(), "Pictures", "Pictures", "Folder of pictures; sub-folders count too, and a sub-folder named 5_anything is seen 5 times as often.", advanced=False)
     more_data: tuple[Path, ...] = setting((), "More pictures", "Pictures", "Further folders or single pictures that are trained too.")
-    left_out: tuple[str, ...] = setting((), "Left out", "Pictures", "Pictures that are not trained though they lie in a folder: paths relative to it, with /.")
+    left_out: tuple[str, ...] = setting((), "Left out", "Pictures", "Pictures that are not trained though they are there: paths relative to the folder, with /, or whole ones for more pictures.")
     resolution: int = setting(512, "Resolution", "Pictures", "Training size: pictures are scaled to about its square in area.", unit="px", ge=64, le=4096, multiple_of=8)
     buckets: bool = setting(True, "Aspect-ratio buckets", "Pictures", "Keep each picture's shape. Off: everything is cropped to a square.")
     bucket_step: int = setting(64, "Bucket step", "Pictures", "Widths and heights are multiples of it.", unit="px", ge=8, le=512, multiple_of=8)

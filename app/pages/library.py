@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QModelIndex, QSize, Qt, Signal
 from PySide6.QtGui import QShortcut
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QListView,
     QPushButton,
     QStackedLayout,
     QVBoxLayout,
@@ -26,7 +24,7 @@ from app import library, library_details, theme
 from app.background import Background
 from app.texts import tr
 from app.widgets.ask import confirm
-from app.widgets.library_delegate import LibraryDelegate
+from app.widgets.library_delegate import CardView, LibraryDelegate
 from app.widgets.library_detail import LibraryDetail
 from app.widgets.library_model import ENTRY_ROLE, LibraryFilter, LibraryModel
 from app.widgets.message_card import MessageCard
@@ -119,17 +117,9 @@ class LibraryPage(QWidget):
 
     def _make_list(self) -> None:
         self.delegate = LibraryDelegate(self.loader, self)
-        self.view = named(QListView(), "library_list", spoken=tr("Runs and LoRA files"))
-        self.view.setViewMode(QListView.ViewMode.IconMode)
-        self.view.setMovement(QListView.Movement.Static)
-        self.view.setResizeMode(QListView.ResizeMode.Adjust)
-        self.view.setUniformItemSizes(True)
-        self.view.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.view.setFrameShape(QListView.Shape.NoFrame)
-        theme.role(self.view, "cards")
+        self.view = named(CardView(), "library_list", spoken=tr("Runs and LoRA files"))
         self.view.setItemDelegate(self.delegate)
         self.view.setModel(self.shown)
-        self.view.setMouseTracking(True)
         self.view.selectionModel().currentChanged.connect(self._on_current)
         self.view.activated.connect(self._on_activated)
         self.model.dataChanged.connect(lambda *_: self._show_current())

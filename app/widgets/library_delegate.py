@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPainterPath, QPen
-from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPainterPath, QPen, QResizeEvent
+from PySide6.QtWidgets import QApplication, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from app import library_details, theme
 from app.texts import size
@@ -21,17 +21,47 @@ if TYPE_CHECKING:
 RADIUS = 10
 
 
+class CardView(QListView):
+    """Rows of cards that fill the width."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setViewMode(QListView.ViewMode.IconMode)
+        self.setMovement(QListView.Movement.Static)
+        self.setResizeMode(QListView.ResizeMode.Adjust)
+        self.setUniformItemSizes(True)
+        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QListView.Shape.NoFrame)
+        self.setMouseTracking(True)
+        theme.role(self, "cards")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width for the cards; room for the scroll bar is always left, or its coming would move them."""
+        delegate = self.itemDelegate()
+        if isinstance(delegate, LibraryDelegate):
+            delegate.fit(self.width() - self.verticalScrollBar().sizeHint().width() - 2)
+            self.scheduleDelayedItemsLayout()
+        super().resizeEvent(event)
+
+
 class LibraryDelegate(QStyledItemDelegate):
     """All cards are of one size."""
 
     def __init__(self, loader: PictureLoader, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._loader = loader
+        self._room = 0
+
+    def fit(self, room_px: int) -> None:
+        """Cards grow so that a row fills this width."""
+        self._room = room_px
 
     def card_size(self) -> QSize:
         """Of a card, without the space between cards."""
         line = QFontMetrics(QApplication.font()).height()
-        width = theme.space(24)
+        least, gap = theme.space(23), theme.space(1.5)
+        width = max(least, self._room // max(1, self._room // (least + gap)) - gap)
         return QSize(width, width * 3 // 4 + 3 * line + theme.space(2.75))
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:

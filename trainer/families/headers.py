@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trainer.errors import ModelError
-from trainer.families import original
+import trainer.families.original as original
 from trainer.families.kinds import LORA_FORMATS, OTHER_ARCHITECTURES, OTHER_THINGS
 from trainer.families.torch_file import is_torch_file, read_torch_header
 from trainer.lora_file import Header, read_header
