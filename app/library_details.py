@@ -41,7 +41,7 @@ def date(entry: Entry) -> str:
 
 
 def progress(entry: Entry) -> str:
-    """ "step 120 of 300", "300 steps", or empty."""
+    """How far it is: "step 120 of 300", "300 steps", or empty."""
     if not entry.step:
         return ""
     if entry.kind == "lora" or entry.step >= entry.total_steps:

@@ -12,7 +12,7 @@ def tr(text: str, /, **values: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "35 s", "41 min", "2 h 5 min"."""
+    """A time: "35 s", "41 min", "2 h 5 min"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -26,7 +26,7 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def size(byte_count: float) -> str:
-    """ "850 kB", "37.9 MB", "2.1 GB"; decimal units, as file managers and Civitai show them."""
+    """A size: "850 kB", "37.9 MB", "2.1 GB"; decimal units, as file managers and Civitai show them."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if byte_count >= scale:
             return f"{byte_count / scale:.1f} {unit}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit, QMessageBox
 
-from app import intake, opening, places, preferences, theme
+from app import intake, library, opening, places, preferences, theme
 from app.texts import counted, tr
 from app.widgets import notice
 from trainer import __version__, lora_file
@@ -180,6 +180,8 @@ class UserActions:
     def _started(self, folder: RunFolder) -> None:
         window = self._window
         preferences.put("last_base", str(window.project.value("base")))
+        if folder.path.parent != places.runs():
+            library.add_runs_folder(folder.path.parent)
         if window.queue.waiting:
             window.banner.tell(tr("Queued: {count} to go.", count=counted(len(window.queue.waiting), "run", "runs")))
         window.go("training")

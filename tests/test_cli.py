@@ -264,9 +264,14 @@ def test_the_version_is_told(cli: Cli) -> None:
     assert cli("--version") == (0, f"LoRA Atelier {__version__}\n", "")
 
 
-def test_without_a_word_it_says_that_the_window_comes_later(cli: Cli) -> None:
-    code, out, _ = cli()
-    assert code == 0 and "lora-atelier demo" in out
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is always a screen")
+@pytest.mark.parametrize("words", [(), ("open", "x.png")])
+def test_a_window_without_a_screen_is_a_sentence(words: tuple[str, ...], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    code, out, said = cli(*words)
+    assert (code, out) == (1, "")
+    assert said.startswith("Error: There is no screen here") and said.endswith("see lora-atelier --help.\n")
 
 
 def test_help_of_train_explains_every_setting(cli: Cli) -> None:

@@ -89,7 +89,7 @@ class LibraryFilter(QSortFilterProxyModel):
         self.endFilterChange()
 
     def show_kind(self, kind: str) -> None:
-        """ "run", "lora", or "" for both."""
+        """Shows one kind: "run", "lora", or "" for both."""
         self.beginFilterChange()
         self._kind = kind
         self.endFilterChange()

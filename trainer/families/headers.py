@@ -1,4 +1,4 @@
-"""What a model file is, told from its header alone in milliseconds: family, prediction, parts, or which other thing. Imports no torch."""
+"""What a model file is, told from its header alone: family, prediction, parts, or which other thing. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trainer.errors import ModelError
 import trainer.families.original as original
+from trainer.errors import ModelError
 from trainer.families.kinds import LORA_FORMATS, OTHER_ARCHITECTURES, OTHER_THINGS
 from trainer.families.torch_file import is_torch_file, read_torch_header
 from trainer.lora_file import Header, read_header
@@ -140,12 +140,18 @@ def _checkpoint(header: Header, name: str) -> tuple[Kind, str, str, str]:
     if channels != 4:
         what = {5: "a depth-to-image model", 7: "an upscaler"}.get(channels, f"a model with {channels} input channels")
         return "other", family, what, f"{name} is {what} ({title}). {choose}"
+    return _text_to_image(header, name, family, title)
+
+
+def _text_to_image(header: Header, name: str, family: str, title: str) -> tuple[Kind, str, str, str]:
+    """Of a file with a four-channel UNet: a base model, or one of the kinds that only look like it."""
+    shapes, unet = header.shapes, original.UNET_PREFIX
     if unet + "label_emb.0.0.weight" in shapes and any(n.startswith("cond_stage_model.") for n in shapes):
         return (
             "other",
             "sd2",
             "SD 2.x unCLIP",
-            f"{name} is an SD 2.x unCLIP model, which is told pictures rather than words. {choose}",
+            f"{name} is an SD 2.x unCLIP model, which is told pictures rather than words. Choose the text-to-image model it was made from.",
         )
     if any(".time_stack." in n for n in shapes):
         return (
