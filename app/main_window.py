@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QByteArray, Qt, QTimer
+from PySide6.QtCore import QByteArray, QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -85,8 +85,9 @@ class MainWindow(QMainWindow):
         page = self.page(name)
         self._stack.setCurrentWidget(page)
         page.setFocus(Qt.FocusReason.OtherFocusReason)
-        if name in self._rail_buttons:
-            self._rail_buttons[name].setChecked(True)
+        self._rail_group.setExclusive(name in self._rail_buttons)  # on the start page none of them is pressed
+        for place, button in self._rail_buttons.items():
+            button.setChecked(place == name)
         if name == "library":
             self.library.refresh()
         return page
@@ -218,7 +219,7 @@ class MainWindow(QMainWindow):
         self._menu_button.setText(tr("Projects"))
         self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu_button.setMenu(self._menu())
-        group = QButtonGroup(self)
+        self._rail_group = QButtonGroup(self)
         titles = (tr("Dataset"), tr("Recipe"), tr("Training"), tr("Results"), tr("Library"))
         buttons = [self._menu_button]
         for i, (name, title) in enumerate(zip(PLACES, titles, strict=True), start=1):
@@ -226,13 +227,14 @@ class MainWindow(QMainWindow):
             button.setText(title)
             button.setCheckable(True)
             button.clicked.connect(partial(self._on_rail, name))
-            group.addButton(button)
+            self._rail_group.addButton(button)
             self._rail_buttons[name] = button
             buttons.append(button)
         for button in buttons:
             theme.role(button, "rail")
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
             button.setMinimumWidth(theme.space(9))
+            button.setIconSize(QSize(theme.space(2.5), theme.space(2.5)))
             column.addWidget(button)
         column.insertSpacing(1, theme.space(1))
         column.addStretch(1)
@@ -272,6 +274,7 @@ class MainWindow(QMainWindow):
         self.bar.problemClicked.connect(self.do.mend)
         self.planner.planned.connect(self._on_planned)
         self.pictures.scanningChanged.connect(lambda _busy: self._on_planned())
+        self.pictures.scanned.connect(self.do.suggest_previews)
         self.pictures.failed.connect(lambda sentence: self.banner.tell(sentence))
         self.project.opened.connect(self._on_project_opened)
         self.project.saveFailed.connect(

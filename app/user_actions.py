@@ -9,6 +9,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit, QMessageBox
 
 from app import intake, library, opening, places, preferences, theme
+from app.prompts import suggestions
 from app.texts import counted, tr
 from app.widgets import notice
 from trainer import __version__, lora_file
@@ -31,6 +32,7 @@ class UserActions:
     def __init__(self, window: MainWindow) -> None:
         self._window = window
         self._closing = False
+        self._wants_previews = False
 
     # ---- projects
 
@@ -96,7 +98,7 @@ class UserActions:
             return tr("Drop to use this model or LoRA")
         if first.suffix == ".toml":
             return tr("Drop to open these settings")
-        if self._window.project.is_open:
+        if self._window.project.is_open and self._window.place != "start":
             return tr("Drop to add to “{title}”", title=self._window.project.title)
         return tr("Drop to start a project")
 
@@ -117,7 +119,7 @@ class UserActions:
             banner.tell(
                 tr("{name} is a LoRA.", name=path.name), further, (tr("Look inside"), lambda: self.look_inside(path))
             )
-        elif project.is_open:
+        elif project.is_open and self._window.place != "start":
             self._add(found.paths)
         else:
             self._new(found.paths)
@@ -126,7 +128,17 @@ class UserActions:
 
     def _new(self, paths: Sequence[Path]) -> None:
         opening.from_pictures(self._window.project, paths)
+        self._wants_previews = True
         self._opened()
+
+    def suggest_previews(self) -> None:
+        """A new project gets preview prompts from its captions, once they are read."""
+        project = self._window.project
+        if self._wants_previews and project.is_open and not project.value("previews"):
+            texts = [item.caption for item in self._window.pictures.items if item.included]
+            project.set("previews", [{"prompt": text} for text in suggestions(texts, project.value("trigger"))])
+            project.forget_history()
+        self._wants_previews = False
 
     def _add(self, paths: Sequence[Path]) -> None:
         added = opening.add_pictures(self._window.project, paths)

@@ -23,10 +23,10 @@ from PySide6.QtWidgets import (
 )  # fmt: skip
 
 from app import field_words, theme
+from app.prompts import suggestions
 from app.texts import tr
 from app.widgets.named import named
 from app.widgets.prompt_model import COLUMNS, PromptModel
-from trainer import captions
 from trainer.settings import PreviewPrompt
 from trainer.settings_file import choices
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from app.project import Project
 
-SUGGESTED = 3  # prompts from captions; one more without the trigger word shows whether the base model forgets
 MOST_ROWS_SEEN = 8
 Index = QModelIndex | QPersistentModelIndex
 
@@ -257,16 +256,3 @@ class _Delegate(QStyledItemDelegate):
             model.setData(index, editor.currentData())
         else:
             super().setModelData(editor, model, index)
-
-
-def suggestions(texts: Sequence[str], trigger: str) -> list[str]:
-    """Prompts from captions: some spread over the data set with the trigger word, and one without it."""
-    different = list(dict.fromkeys(text for text in texts if text)) or ([""] if trigger else [])
-    if not different:
-        return []
-    count = min(SUGGESTED, len(different))
-    picked = [different[i * len(different) // count] for i in range(count)]
-    plain = next((text for text in reversed(different) if text not in picked), picked[-1])
-    tags = [tag.strip() for tag in plain.split(",")]
-    without = ", ".join(tag for tag in tags if tag and tag.casefold() != trigger.casefold()) if trigger else ""
-    return list(dict.fromkeys(t for t in [*(captions.with_trigger(p, trigger) for p in picked), without] if t))

@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QTableV
 
 from app.project import Project
 from app.widgets.prompt_model import COLUMNS, PromptModel
-from app.widgets.prompt_table import PromptTable, suggestions
+from app.prompts import suggestions
+from app.widgets.prompt_table import PromptTable
 from tests.app.recipe_pictures import FakePictures
 from trainer.settings import PreviewPrompt
 
