@@ -7,6 +7,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a core; tests' own workers too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 from typing import TYPE_CHECKING
