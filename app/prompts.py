@@ -1,4 +1,4 @@
-"""Preview prompts from the captions of a data set. Imports neither torch nor Qt."""
+"""Preview prompts and the trigger word, from the captions of a data set. Imports neither torch nor Qt."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def suggestions(texts: Sequence[str], trigger: str) -> list[str]:
     tags = [tag.strip() for tag in plain.split(",")]
     without = ", ".join(tag for tag in tags if tag and tag.casefold() != trigger.casefold()) if trigger else ""
     return list(dict.fromkeys(t for t in [*(captions.with_trigger(p, trigger) for p in picked), without] if t))
+
+
+def common_trigger(texts: Sequence[str]) -> str:
+    """The tag in front of every caption, which is what the pictures have been captioned for; empty when there is none."""
+    first = {text.partition(",")[0].strip() for text in texts}
+    return first.pop() if len(first) == 1 and len(texts) > 1 else ""

@@ -9,7 +9,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit, QMessageBox
 
 from app import intake, library, opening, places, preferences, theme
-from app.prompts import suggestions
+from app.prompts import common_trigger, suggestions
 from app.texts import counted, tr
 from app.widgets import notice
 from trainer import __version__, lora_file
@@ -132,11 +132,13 @@ class UserActions:
         self._opened()
 
     def suggest_previews(self) -> None:
-        """A new project gets preview prompts from its captions, once they are read."""
+        """A new project gets its trigger word and preview prompts from the captions, once they are read."""
         project = self._window.project
         if self._wants_previews and project.is_open and not project.value("previews"):
             texts = [item.caption for item in self._window.pictures.items if item.included]
-            project.set("previews", [{"prompt": text} for text in suggestions(texts, project.value("trigger"))])
+            trigger = common_trigger(texts) or project.value("trigger")
+            prompts = [{"prompt": text} for text in suggestions(texts, trigger)]
+            project.set_many({"trigger": trigger, "previews": prompts})
             project.forget_history()
         self._wants_previews = False
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+X11_LIBRARIES = {  # what Qt's X11 plugin loads and a small system may lack: the library and its Debian package
+    "libxcb-cursor.so.0": "libxcb-cursor0", "libxcb-icccm.so.4": "libxcb-icccm4", "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1", "libxcb-render-util.so.0": "libxcb-render-util0", "libxcb-xkb.so.1": "libxcb-xkb1",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+}  # fmt: skip
+
 
 def application() -> QApplication:
     """The one application object, named and themed."""
@@ -55,7 +61,7 @@ def check_screen() -> None:
     """Qt ends the process when it finds no screen; this says it in a sentence before.
 
     Raises:
-        RunError: on Linux, without a display or without the library for X11.
+        RunError: on Linux, without a display or without the libraries for X11.
     """
     chosen = os.environ.get("QT_QPA_PLATFORM", "")
     if not sys.platform.startswith("linux") or chosen not in ("", "xcb"):
@@ -68,14 +74,23 @@ def check_screen() -> None:
                 "There is no screen here (neither DISPLAY nor WAYLAND_DISPLAY is set). Use the commands instead; see lora-atelier --help."
             )
         )
-    try:
-        ctypes.CDLL("libxcb-cursor.so.0")
-    except OSError:
+    missing = [package for library, package in X11_LIBRARIES.items() if not _loads(library)]
+    if missing:
         raise RunError(
             tr(
-                "The window needs the system library libxcb-cursor. Install it (Debian, Ubuntu: sudo apt install libxcb-cursor0) and start again."
+                "The window needs system libraries that are not installed. Install them (Debian, Ubuntu: sudo apt install {packages}) "
+                "and start again.",
+                packages=" ".join(missing),
             )
-        ) from None
+        )
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _first_look(window: MainWindow, paths: Sequence[Path]) -> None:

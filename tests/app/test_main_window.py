@@ -106,7 +106,10 @@ def test_a_folder_dropped_anywhere_starts_a_project(window: MainWindow, qtbot: Q
     assert window.project.title == "zörb" and window.place == "dataset" and "zörb" in window.windowTitle()
     assert not window._overlay.isVisible()
     prompts = [row["prompt"] for row in window.project.value("previews")]
-    assert prompts[0] == "zörb, blob, number 0, round thing" and len(prompts) == 4, "the newcomer sees pictures while it trains"
+    assert window.project.value("trigger") == "blob", "it stands in front of every caption"
+    assert prompts[0] == "blob, number 0, round thing" and len(prompts) == 4, (
+        "the newcomer sees pictures while it trains"
+    )
     qtbot.waitUntil(lambda: bool(window.planner.plan.problems), timeout=5000)
     assert window.planner.plan.problems[0].field == "base", "a newcomer is told to choose a base model"
 
