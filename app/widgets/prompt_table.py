@@ -31,7 +31,6 @@ from trainer.settings import PreviewPrompt
 from trainer.settings_file import choices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from app.project import Project
 

@@ -9,8 +9,8 @@ from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QTableView, QToolButton
 
 from app.project import Project
-from app.widgets.prompt_model import COLUMNS, PromptModel
 from app.prompts import suggestions
+from app.widgets.prompt_model import COLUMNS, PromptModel
 from app.widgets.prompt_table import PromptTable
 from tests.app.recipe_pictures import FakePictures
 from trainer.settings import PreviewPrompt
