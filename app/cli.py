@@ -1,4 +1,4 @@
-"""The command line: lora-atelier [open] | train | worker | demo | inspect | --version."""
+"""The command line: lora-atelier [open] | train | demo | export | merge | resize | convert | inspect | worker | --version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import resources
-from app import arguments, export_command, overview
+from app import arguments, export_command, overview, tools_command
 from app.progress import Progress
 from app.worker_process import WorkerProcess
 from trainer import __version__, lora_file, preflight, presets, run_folder, settings_file
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--runs-folder", default="runs", help="where the run folder is made")
     demo.set_defaults(run=_demo)
     export_command.add(commands)
+    tools_command.add(commands)
     inspect = commands.add_parser(
         "inspect",
         help="show what a LoRA file holds",

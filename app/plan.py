@@ -119,6 +119,7 @@ class Planner(QObject):
         self.plan = Plan()
         self._project, self._pictures = project, pictures
         self._number = 0
+        self._stale = False  # something has changed since the plan was made
         self._pool = QThreadPool(self, maxThreadCount=1)
         self._timer = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._timer.timeout.connect(self._on_settled)
@@ -132,7 +133,7 @@ class Planner(QObject):
     @property
     def is_current(self) -> bool:
         """Whether nothing has changed since the plan was made."""
-        return not self._timer.isActive() and self._pool.activeThreadCount() == 0
+        return not self._stale
 
     def wait(self) -> None:
         """Lets the background work end; for the window's close."""
@@ -141,6 +142,7 @@ class Planner(QObject):
         self._pool.waitForDone()
 
     def _on_changed(self) -> None:
+        self._stale = True
         self._timer.start()
 
     def _on_settled(self) -> None:
@@ -161,7 +163,7 @@ class Planner(QObject):
 
     def _on_made(self, number: int, plan: Plan) -> None:
         if number == self._number:
-            self.plan = plan
+            self.plan, self._stale = plan, self._timer.isActive()
             self.planned.emit(plan)
 
 

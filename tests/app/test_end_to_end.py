@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton
 
 import resources
@@ -78,7 +79,9 @@ def test_the_demo_is_trained_watched_stopped_and_exported(window: MainWindow, qt
     qtbot.waitUntil(lambda: training.plot.point_count >= 20, timeout=5000)
     qtbot.waitUntil(lambda: len(training.timeline.steps) >= 4, timeout=10_000)
     with qtbot.waitSignal(window.queue.ended, timeout=120_000):
-        controller.stop(keep=True)
+        stop = training.findChild(QAction, "run_stop_keep")
+        assert stop is not None and stop.isEnabled()
+        stop.trigger()
     assert controller.state == "stopped" and record.exported, controller.sentence()
 
     window.do.show_results(controller.folder)
