@@ -37,9 +37,14 @@ def add(commands: Any) -> None:
     how = resize.add_mutually_exclusive_group(required=True)
     how.add_argument("--rank", type=_rank, metavar="N", help="the same for all layers; smaller ones stay as they are")
     how.add_argument(
-        "--energy", type=_share, metavar="SHARE", help="the lowest rank of each layer that keeps this share, e.g. 0.95"
+        "--energy",
+        type=_share,
+        metavar="SHARE",
+        help="the lowest rank of each layer that keeps this share of its squared singular values, e.g. 0.95",
     )
-    how.add_argument("--frobenius", type=_share, metavar="SHARE", help="the same for the root of that share (sv_fro)")
+    how.add_argument(
+        "--frobenius", type=_share, metavar="SHARE", help="the same for the root of that share (kohya's sv_fro)"
+    )
     resize.add_argument("--precision", choices=PRECISIONS, help="number format; the file's unless given")
     _add_out(resize, _resize)
     convert = commands.add_parser(
