@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import resources
 from trainer import dataset, families, lora_file
-from trainer.errors import ConfigError, ModelError, RunError, os_message
+from trainer.errors import AtelierError, ConfigError, ModelError, RunError, os_message
 from trainer.settings import DEMO, TrainingSettings, info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainer.dataset import DataSet
+    from trainer.families import Family
+
+T = TypeVar("T")
 
 
 def check(settings: TrainingSettings) -> None:
@@ -17,14 +28,44 @@ def check(settings: TrainingSettings) -> None:
     Raises:
         AtelierError: the pictures, the base model, the LoRA to start from or the runs folder cannot be used.
     """
-    families.check(base_path(settings.base), settings.vae)
-    dataset.require_captions(dataset.scan_training(settings), settings.data, settings.trigger)
+    for _field, error in look(settings).problems:
+        raise error
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found. prior: the regularisation pictures; problems: each with the setting to mend it with."""
+
+    family: Family | None
+    prior: DataSet | None
+    problems: tuple[tuple[str, AtelierError], ...]
+
+
+def look(settings: TrainingSettings, data: DataSet | None = None) -> Findings:
+    """Looks at everything that a run needs. data: the training pictures, when they are known already; else they are scanned."""
+    problems: list[tuple[str, AtelierError]] = []
+
+    def attempt(field: str, act: Callable[[], T]) -> T | None:
+        try:
+            return act()
+        except AtelierError as error:
+            problems.append((field, error))
+            return None
+
+    family = attempt("base", lambda: families.detect(base_path(settings.base)))
+    if family is not None:
+        attempt("vae", lambda: families.check(base_path(settings.base), settings.vae))
+    pictures = data or attempt("data", lambda: dataset.scan_training(settings))
+    if pictures is not None:
+        attempt("trigger", lambda: dataset.require_captions(pictures, settings.data, settings.trigger))
+    sets = {}
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
-            dataset.scan(folder, what=info(role).label)
-    if settings.start_from is not None:
-        check_lora(settings.start_from)
-    _check_writable(settings.runs_folder.expanduser().absolute())
+            sets[role] = attempt(role, partial(dataset.scan, folder, what=info(role).label))
+    if (start := settings.start_from) is not None:
+        attempt("start_from", lambda: check_lora(start))
+    attempt("runs_folder", lambda: _check_writable(settings.runs_folder.expanduser().absolute()))
+    return Findings(family, sets.get("regularization"), tuple(problems))
 
 
 def base_path(base: str) -> Path:

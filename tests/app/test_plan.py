@@ -46,6 +46,8 @@ def test_time_is_told_when_the_machine_has_done_such_a_run(seen: tuple[dataset.P
         ({"rank": 0}, "rank", "Rank is 0; it must lie between 1 and 1024."),
         ({"base": "/nowhere/model"}, "base", "There is no base model"),
         ({"regularization": "/nowhere"}, "regularization", "Regularisation pictures folder /nowhere does not exist"),
+        ({"vae": "/nowhere"}, "vae", 'There is no VAE "/nowhere"'),
+        ({"runs_folder": __file__}, "runs_folder", "is a file; choose a folder."),
         ({"start_from": "/nowhere.safetensors"}, "start_from", "There is no file /nowhere.safetensors"),
     ],
 )
