@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from trainer.user_folders import user_cache_folder
 
 
 def home() -> Path:
@@ -32,10 +33,4 @@ def thumbnails() -> Path:
     """Small pictures, which can be thrown away at any time."""
     if os.environ.get("LORA_ATELIER_HOME"):
         return home() / "cache" / "thumbnails"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "lora-atelier" / "thumbnails"
+    return user_cache_folder() / "thumbnails"

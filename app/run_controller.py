@@ -14,6 +14,7 @@ from app.texts import tr
 from app.worker_process import Outcome, WorkerProcess
 from trainer import control
 from trainer import events as e
+from trainer.run_folder import new_lines
 
 if TYPE_CHECKING:
     from app.run_record import RunRecord
@@ -203,7 +204,8 @@ class RunController(QObject):
     def _on_follow(self) -> None:
         """Reads what a worker in the background has told since; it is gone when it holds the folder no more."""
         held = self.folder.is_held()
-        for line in self._new_lines():
+        lines, self._read_to = new_lines(self.folder.events_path, self._read_to)
+        for line in lines:
             try:
                 event = e.decode(line)
             except e.ProtocolError as error:
@@ -214,17 +216,6 @@ class RunController(QObject):
                 self._take(event)
         if not held:
             self._end()
-
-    def _new_lines(self) -> list[str]:
-        """The whole lines that were added to events.jsonl."""
-        try:
-            with self.folder.events_path.open("rb") as file:
-                file.seek(self._read_to)
-                whole, newline, _ = file.read().rpartition(b"\n")
-        except OSError:
-            return []  # not there yet, or not any more: then the worker is gone too
-        self._read_to += len(whole) + len(newline)
-        return [line for line in whole.decode("utf-8", "replace").split("\n") if line.strip()]
 
     def _end(self) -> None:
         self._follower.stop()

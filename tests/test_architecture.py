@@ -17,7 +17,7 @@ from trainer.families import FAMILIES
 ROOT = Path(__file__).parents[1]
 LIGHT_BY_DESIGN = {f"trainer.{name}" for name in (
     "settings", "settings_file", "presets", "events", "run_folder", "dataset", "captions", "pixels", "buckets",
-    "batches", "lora_file", "control", "metadata", "metadata_settings", "errors", "families", "forecast", "preflight",
+    "batches", "lora_file", "control", "metadata", "metadata_settings", "user_folders", "errors", "families", "forecast", "preflight",
 )}  # fmt: skip
 LIGHT_APP = (
     "app.arguments", "app.progress", "app.worker_process", "app.places", "app.run_record", "app.cli", "app.__main__",

@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy
@@ -22,9 +19,11 @@ from trainer import pixels
 from trainer.errors import DataError, RunError, os_message
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.run_folder import write_atomically
+from trainer.user_folders import user_cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from trainer.batches import Entry
     from trainer.settings import TrainingSettings
@@ -216,19 +215,6 @@ class ContentHashes:
             text = json.dumps(self._known)
             write_atomically(self._path, lambda p: p.write_text(text, encoding="utf-8"))
             self._changed = False
-
-
-def user_cache_folder() -> Path:
-    """Where this system keeps caches: LORA_ATELIER_CACHE if set, else the platform's own place."""
-    if given := os.environ.get("LORA_ATELIER_CACHE"):
-        return Path(given)
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return root / "lora-atelier"
 
 
 def _blake2b(path: Path) -> str:

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from trainer.events import Command, Detach, ProtocolError, Stop, decode, encode
+from trainer.run_folder import new_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,16 +82,9 @@ class LineControl:
         """Takes the whole lines that were added to the file since."""
         if not self._detached or self._file is None:
             return
-        try:
-            with self._file.open("rb") as file:
-                file.seek(self._read_to)
-                whole, newline, _ = file.read().rpartition(b"\n")
-        except OSError:  # not there yet, or being written; the next look finds it
-            return
-        self._read_to += len(whole) + len(newline)
-        for line in whole.decode("utf-8", "replace").splitlines():
-            if line.strip():
-                self._take(line)
+        lines, self._read_to = new_lines(self._file, self._read_to)
+        for line in lines:
+            self._take(line)
 
     def _take(self, line: str) -> None:
         try:

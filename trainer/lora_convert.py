@@ -6,7 +6,6 @@ PEFT    unet.<path>.lora_A.weight, .lora_B.weight; scale 1, so alpha / rank is f
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -95,7 +94,7 @@ def convert_file(source: Path, out: Path, to: str, precision: str | None = None)
     if is_kohya == (to == "kohya"):
         raise ModelError(f"{source.name} has {to}'s names already; there is nothing to convert.")
     tensors, told = lora_tools.read(source), dict(header.metadata)
-    configuration = _configuration(told.pop(_CONFIGURATION, None))
+    configuration = lora_file.table(told.pop(_CONFIGURATION, None))
     if to == "peft":
         made = to_peft(lora_tools.layers(tensors, source.name), source.name)
         told = _with_ranks(told, made, ".lora_A.weight")
@@ -132,14 +131,6 @@ def _alpha(configuration: Mapping[str, Any], part: str, module: str, rank: int) 
     if not isinstance(alpha, int | float) or not math.isfinite(alpha):
         raise ModelError(f"The file's {_CONFIGURATION} gives layer {module} an alpha that is no number: {alpha}.")
     return float(alpha * math.sqrt(rank) if configuration.get(f"{part}.use_rslora") else alpha)
-
-
-def _configuration(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _with_ranks(told: dict[str, str], tensors: Tensors, ending: str) -> dict[str, str]:

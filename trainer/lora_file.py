@@ -142,7 +142,7 @@ def describe(path: Path) -> Description:
     m = header.metadata
     ranks = sorted({shape[0] for shape in modules.values()})
     parts = _count_by_prefix(modules)
-    frequency = _json(m.get("ss_tag_frequency"))
+    frequency = table(m.get("ss_tag_frequency"))
     folders = [folder for folder in frequency.values() if isinstance(folder, dict)]
     tags = sorted(((n, t) for folder in folders for t, n in folder.items() if isinstance(n, int)), reverse=True)
     rows = {
@@ -194,7 +194,8 @@ def _count_by_prefix(modules: dict[str, Any]) -> dict[str, int]:
     return out
 
 
-def _json(text: str | None) -> dict[str, Any]:
+def table(text: str | None) -> dict[str, Any]:
+    """The JSON table in a metadata value; empty when it holds none."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):

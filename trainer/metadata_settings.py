@@ -5,12 +5,12 @@ Files differ in what they say, so each value is taken only when it is there and 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from trainer import settings_file
+from trainer.lora_file import table
 from trainer.settings import DEMO, TrainingSettings
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ def settings_from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _network_arguments(text: str) -> dict[str, Any]:
     """What kohya's `network_args` say: convolutions and DoRA."""
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    if not isinstance(arguments, dict):
-        return {}
+    arguments = table(text)
     values: dict[str, Any] = {}
     if (rank := _converted(_integer, str(arguments.get("conv_dim", "")))) is not None:
         values["targets"] = [*TrainingSettings.model_fields["targets"].default, "convolutions"]

@@ -6,9 +6,10 @@ import datetime
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainer import __version__
+from trainer.lora_file import table
 from trainer.metadata import Words, retold
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def title_of(metadata: Mapping[str, str], fallback: str) -> str:
 
 def sized(metadata: Mapping[str, str], usual: Iterable[int], wide: Iterable[int]) -> dict[str, str]:
     """The metadata with ranks of layers whose alpha is their rank. wide: of 3x3 convolutions, usual: of all others."""
-    args = {k: v for k, v in _table(metadata.get("ss_network_args")).items() if k not in ("conv_dim", "conv_alpha")}
+    args = {k: v for k, v in table(metadata.get("ss_network_args")).items() if k not in ("conv_dim", "conv_alpha")}
     ranks, wide_ranks = set(usual), set(wide)
     if wide_ranks:
         args |= {"conv_dim": _one(wide_ranks), "conv_alpha": _one(wide_ranks)}
@@ -77,7 +78,7 @@ def _tag_frequency(sources: Sequence[Source]) -> dict[str, dict[str, int]]:
     """All tables together; A1111 shows these tags, and fails on any that is not two levels with counts."""
     out: dict[str, Counter[str]] = {}
     for source in sources:
-        for folder, tags in _table(source.metadata.get("ss_tag_frequency")).items():
+        for folder, tags in table(source.metadata.get("ss_tag_frequency")).items():
             if isinstance(tags, dict):
                 counts = {tag: n for tag, n in tags.items() if isinstance(n, int)}
                 out.setdefault(folder, Counter()).update(counts)
@@ -86,11 +87,3 @@ def _tag_frequency(sources: Sequence[Source]) -> dict[str, dict[str, int]]:
 
 def _one(ranks: set[int]) -> str:
     return str(next(iter(ranks))) if len(ranks) == 1 else VARYING
-
-
-def _table(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

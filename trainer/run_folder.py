@@ -177,6 +177,21 @@ def safe_name(title: str) -> str:
     return name if name and name.lower().split(".")[0] not in _NO_NAMES else f"lora_{name}".rstrip("_")
 
 
+def new_lines(path: Path, start: int) -> tuple[list[str], int]:
+    """The whole lines that a growing file has from byte `start` on, and where the next ones begin.
+
+    Nothing when the file is not there, or is being written: the next look finds it.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            whole, newline, _ = file.read().rpartition(b"\n")
+    except OSError:
+        return [], start
+    lines = [line for line in whole.decode("utf-8", "replace").split("\n") if line.strip()]
+    return lines, start + len(whole) + len(newline)
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, syncs it and renames it; a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)

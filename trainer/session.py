@@ -15,13 +15,14 @@ from trainer import adapter as adapters
 from trainer import checkpoint, dataset, families, lora_file, metadata, optim, preflight
 from trainer import device as devices
 from trainer.batches import Batches, Entry, entries_of
-from trainer.cache import Cache, ContentHashes, user_cache_folder
+from trainer.cache import Cache, ContentHashes
 from trainer.diffusion import V_PREDICTION, Schedule
 from trainer.errors import DataError, ModelError, os_message
 from trainer.events import Phase, Warned
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.preview import Painter
 from trainer.settings import PreviewPrompt, TrainingSettings, info, notes
+from trainer.user_folders import user_cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,7 +35,6 @@ class TrainBar(QFrame):
         super().__init__(parent)
         theme.role(self, "bar")
         self._plan: Plan | None = None
-        self._running = False
         self._sentence = named(QLabel(), "plan_sentence")
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._problem = named(QPushButton(), "plan_problem")
@@ -92,7 +91,6 @@ class TrainBar(QFrame):
 
     def set_running(self, running: bool) -> None:
         """While a run trains, the button queues."""
-        self._running = running
         self._train.setText(tr("Add to queue") if running else tr("Train"))
 
     def _menu(self) -> QMenu:

@@ -144,9 +144,7 @@ def _train(name: str, model: AutoencoderKL, rank: int, minutes: float, processes
     start_process(rank, processes)
     pictures = drawn(5000, 1 + rank, random_share=0.25)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    ends = {id(m.weight) for m in (model.encoder.conv_in, model.decoder.conv_out)}
-    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in ends]
-    optimizer = Muon(matrices, [p for p in parameters if p.ndim < 2 or id(p) in ends])
+    optimizer = Muon(parameters, (model.encoder.conv_in.weight, model.decoder.conv_out.weight))
     budget = Budget(minutes, peak_learning_rate=2e-3)
     state = State(name, model, optimizer, budget)
     state.load()

@@ -13,9 +13,15 @@ import torch
 
 
 class Muon(torch.optim.Optimizer):
-    """`matrices` (2 to 4 dimensions, the first is the output) by Muon, `others` by AdamW, at one learning rate."""
+    """Weights of 2 to 4 dimensions (the first is the output) by Muon, the rest and `ends` by AdamW, at one learning rate.
 
-    def __init__(self, matrices: list[torch.Tensor], others: list[torch.Tensor], lr: float = 1e-3) -> None:
+    ends: the first and last layer's weights, whose directions are not alike.
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], ends: tuple[torch.Tensor, ...], lr: float = 1e-3) -> None:
+        by_adam = {id(p) for p in parameters if p.ndim < 2} | {id(p) for p in ends}
+        matrices = [p for p in parameters if id(p) not in by_adam]
+        others = [p for p in parameters if id(p) in by_adam]
         groups: list[dict[str, Any]] = [{"params": matrices, "is_matrix": True}, {"params": others, "is_matrix": False}]
         super().__init__(groups, {"lr": lr})
 

@@ -132,9 +132,7 @@ def train(rank: int, minutes: float, processes: int) -> None:
     alpha_bar = DDPMScheduler(**SCHEDULER).alphas_cumprod
     model = build()
     parameters = list(model.parameters())
-    ends = {id(m.weight) for m in (model.conv_in, model.conv_out)}
-    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in ends]
-    optimizer = Muon(matrices, [p for p in parameters if p.ndim < 2 or id(p) in ends])
+    optimizer = Muon(parameters, (model.conv_in.weight, model.conv_out.weight))
     budget = Budget(minutes, peak_learning_rate=1e-3, warmup_share=0.01)
     state = State("unet", model, optimizer, budget)
     state.load()

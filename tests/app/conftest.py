@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytestqt.qtbot import QtBot
+
+    from app.main_window import MainWindow
+
 
 @pytest.fixture(scope="session")
 def qapp_args() -> list[str]:
@@ -55,3 +59,19 @@ def _is_running_without_owner(timer: QTimer) -> bool:
         return timer.isActive() and timer.parent() is None
     except RuntimeError:  # the C++ object is gone already
         return False
+
+
+@pytest.fixture
+def window(qtbot: QtBot) -> Iterator[MainWindow]:
+    """The main window, shown; what it trains is ended with the test."""
+    from app.main_window import MainWindow
+
+    out = MainWindow()
+    out.show()
+    yield out
+    out.queue.waiting_is_paused = True
+    if out.queue.current is not None:
+        out.queue.current.kill()
+        qtbot.waitUntil(lambda: not out.queue.is_running, timeout=10_000)
+    out.close()
+    out.deleteLater()

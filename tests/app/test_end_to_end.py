@@ -6,20 +6,19 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton
 
 import resources
-from app.main_window import MainWindow
 from trainer import lora_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
+
+    from app.main_window import MainWindow
 
 LOAD = """
 import sys, torch
@@ -31,19 +30,6 @@ pipe.fuse_lora()
 moved = sum(float((a - b).abs().sum()) for a, b in zip(before, [p for n, p in pipe.unet.named_parameters() if "lora" not in n]))
 print(len(pipe.get_list_adapters()["unet"]), moved > 0)
 """
-
-
-@pytest.fixture
-def window(qtbot: QtBot) -> Iterator[MainWindow]:
-    out = MainWindow()
-    out.show()
-    yield out
-    out.queue.waiting_is_paused = True
-    if out.queue.current is not None:
-        out.queue.current.kill()
-        qtbot.waitUntil(lambda: not out.queue.is_running, timeout=10_000)
-    out.close()
-    out.deleteLater()
 
 
 def click(window: MainWindow, name: str, qtbot: QtBot) -> None:

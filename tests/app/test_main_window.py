@@ -21,25 +21,11 @@ from trainer.errors import RunError
 from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
 
 SMALL = {"base": "demo", "resolution": 64, "bucket_step": 8, "bucket_min": 32}
-
-
-@pytest.fixture
-def window(qtbot: QtBot) -> Iterator[MainWindow]:
-    out = MainWindow()
-    out.show()
-    yield out
-    out.queue.waiting_is_paused = True
-    if out.queue.current is not None:
-        out.queue.current.kill()
-        qtbot.waitUntil(lambda: not out.queue.is_running, timeout=5000)
-    out.close()
-    out.deleteLater()
 
 
 def click(window: MainWindow, name: str, qtbot: QtBot) -> None:

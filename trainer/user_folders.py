@@ -1,0 +1,20 @@
+"""Where this system keeps what can be made again. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def user_cache_folder() -> Path:
+    """Where this system keeps caches: LORA_ATELIER_CACHE if set, else the platform's own place."""
+    if given := os.environ.get("LORA_ATELIER_CACHE"):
+        return Path(given)
+    if sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return root / "lora-atelier"
