@@ -6,7 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-
 from app import task_process
 from app.task_process import TaskProcess, command_for
 
