@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -14,6 +15,10 @@ def main() -> int:
         from trainer.worker import main as work
 
         return work(Path(words[1]))
+    if words[:1] == [
+        "doctor"
+    ]:  # before NumPy comes: its own threads would get in the way of those that measure pictures
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from app.cli import main as command
 
     return command(words)

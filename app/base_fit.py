@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.background import Background
 from app.texts import tr
-from trainer import families, preflight
+from trainer import families, hub, preflight
 from trainer.errors import AtelierError, os_message
 from trainer.settings import DEMO
 
@@ -23,11 +23,15 @@ _DEMO_SIZES = {"resolution": 128, "bucket_step": 8, "bucket_min": 64}
 
 @dataclass(frozen=True)
 class Found:
-    """What a base model is. error: a sentence why it cannot be used; then there is no family."""
+    """What a base model is. error: a sentence why it cannot be used; then there is no family.
+
+    can_be_fetched: it is a name on Hugging Face, and not on this computer yet.
+    """
 
     base: str
     family: families.Family | None = None
     error: str = ""
+    can_be_fetched: bool = False
 
     @property
     def resolution(self) -> int:
@@ -42,6 +46,8 @@ def title(base: str) -> str:
 
 def look(base: str) -> Found:
     """Reads the model's configuration files; slow on slow disks."""
+    if hub.is_name(base) and hub.cached(base) is None:
+        return Found(base, None, tr("This model is not on this computer yet."), can_be_fetched=True)
     try:
         return Found(base, families.detect(preflight.base_path(base)))
     except AtelierError as error:

@@ -1,6 +1,6 @@
 """The history of caption edits in `captions.jsonl`: what stood in each file before and after, and going back and forth in it.
 
-One JSON object a line: `{"label", "changes"}` is an edit, `{"changes"}` goes on with it, `{"failed": [paths]}` takes back what
+One JSON object a line: `{"label", "changes", "edits"}` is an edit of captions or of crops and masks, `{"changes"}` goes on with it, `{"failed": [paths]}` takes back what
 could not be written, `{"undo"}` and `{"redo"}` move. Lines are only added; a line that was cut off by a crash is passed over.
 Going back never destroys what another program wrote meanwhile. Imports neither torch nor Qt.
 """
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainer import captions
+from app import edit_changes
+from app.edit_changes import EditChange
+from trainer import captions, edits
 from trainer.run_folder import write_atomically
 
 if TYPE_CHECKING:
@@ -40,21 +42,27 @@ class Change:
 
     @property
     def caption_before(self) -> str:
-        """The caption as one line."""
+        """The caption, its lines parted by line breaks."""
         return "" if self.before is None else caption_of(self.before, exact=self.exact)
 
     @property
     def caption_after(self) -> str:
-        """The caption as one line."""
+        """The caption, its lines parted by line breaks."""
         return "" if self.after is None else caption_of(self.after)
 
 
 @dataclass(eq=False)
 class Entry:
-    """One step of undo. changes: complete once it was carried out."""
+    """One step of undo. changes: complete once it was carried out. edits: of crops and masks."""
 
     label: str
     changes: tuple[Change, ...]
+    edits: tuple[EditChange, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it could be done."""
+        return not self.changes and not self.edits
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a step. captions: of files in which something else stands now than was wanted; problems: sentences."""
+    """What came of a step. captions: of files in which something else stands now than was wanted; problems: sentences.
+
+    edits: crops and masks that are others now than was wanted, by the picture's key.
+    """
 
     step: Step
     captions: dict[Path, str]
     problems: tuple[str, ...]
+    edits: dict[str, edits.Edit | None] = field(default_factory=dict)
 
 
 class CaptionHistory:
@@ -118,9 +130,9 @@ class CaptionHistory:
 
     # ---- moving, in memory
 
-    def edit(self, label: str, changes: Iterable[Change]) -> Step:
+    def edit(self, label: str, changes: Iterable[Change], edits: Iterable[EditChange] = ()) -> Step:
         """A new step. What was taken back before is forgotten; what stood in the files is read again by `carry_out`."""
-        entry = Entry(label, tuple(changes))
+        entry = Entry(label, tuple(changes), tuple(edits))
         del self.entries[self.position :]
         self.entries = [*self.entries[-MAX_ENTRIES + 1 :], entry]
         self.position = len(self.entries)
@@ -150,7 +162,9 @@ class CaptionHistory:
     # ---- on disk
 
     def carry_out(self, step: Step) -> Outcome:
-        """Writes the caption files of a step, and the journal. A file that fails does not stop the others."""
+        """Writes what a step changes, and the journal. A file that fails does not stop the others."""
+        if step.entry.edits:
+            return self._carry_out_pictures(step)
         return self._carry_out_edit(step) if step.kind == "edit" else self._carry_out_move(step)
 
     def _carry_out_edit(self, step: Step) -> Outcome:
@@ -161,7 +175,8 @@ class CaptionHistory:
         for change in step.entry.changes:
             try:
                 before, exact = _text(change.picture)
-                readable.append(replace(change, before=before, exact=exact))
+                after = _shaped(change.after, before, exact=exact)
+                readable.append(replace(change, before=before, after=after, exact=exact))
             except OSError as error:
                 problems.append(_sentence(change.picture, error))
                 actual[change.picture] = change.caption_before
@@ -204,6 +219,18 @@ class CaptionHistory:
         self._add([{step.kind: True}], problems)
         return Outcome(step, actual, tuple(problems))
 
+    def _carry_out_pictures(self, step: Step) -> Outcome:
+        """Crops and masks, in the folder beside the journal."""
+        problems: list[str] = []
+        is_new = step.kind == "edit"
+        self._add(_lines(step.entry) if is_new else [{step.kind: True}], problems)
+        folder = self.path.with_name(edit_changes.FOLDER)
+        actual, sentence = edit_changes.carry_out(folder, step.entry.edits, back=step.kind == "undo")
+        if is_new and actual:
+            step.entry.edits = tuple(e for e in step.entry.edits if e.key not in actual)
+            self._add([{"failed": sorted(actual)}], problems)
+        return Outcome(step, {}, (*([sentence] if sentence else []), *problems), actual)
+
     # ---- the journal
 
     def _add(self, lines: list[dict[str, Any]], problems: list[str]) -> None:
@@ -235,7 +262,7 @@ class CaptionHistory:
                 self._take(json.loads(line))
             except (ValueError, LookupError, TypeError, AttributeError):
                 continue
-        for entry in [e for e in self.entries if not e.changes]:
+        for entry in [e for e in self.entries if e.is_empty]:
             self.forget(entry)
         if len(raw) > MAX_BYTES or len(self.entries) > MAX_ENTRIES:
             self._shorten()
@@ -247,16 +274,19 @@ class CaptionHistory:
         elif "failed" in line:
             entry, failed = self.entries[-1], {Path(p) for p in line["failed"]}
             entry.changes = tuple(c for c in entry.changes if c.picture not in failed)
+            entry.edits = tuple(e for e in entry.edits if e.key not in line["failed"])
         else:
             changes = tuple(
                 Change(Path(c["picture"]), c["before"], c["after"], bool(c.get("exact"))) for c in line["changes"]
             )
+            edited = tuple(EditChange.from_values(e) for e in line.get("edits", ()))
             if "label" in line:
                 del self.entries[self.position :]
-                self.entries.append(Entry(str(line["label"]), changes))
+                self.entries.append(Entry(str(line["label"]), changes, edited))
                 self.position = len(self.entries)
             else:
                 self.entries[-1].changes += changes
+                self.entries[-1].edits += edited
 
     def _shorten(self) -> None:
         """Keeps the newest edits, in half of the room there is."""
@@ -283,14 +313,14 @@ class CaptionHistory:
 
 
 def caption_of(text: str, *, exact: bool = False) -> str:
-    """A caption file's text as the one line that training sees."""
+    """A caption file's text as the window shows it: the lines that training sees, parted by line breaks."""
     if not exact and text.isprintable():  # no marks, no line breaks: the same, quicker
         return " ".join(text.split())
-    return captions.decode(text.encode("latin-1" if exact else "utf-8", "replace")).text
+    return "\n".join(captions.decode(text.encode("latin-1" if exact else "utf-8", "replace")).lines)
 
 
 def read_caption(picture: Path) -> str:
-    """The caption beside a picture, as one line; empty when there is none or it cannot be read."""
+    """The caption beside a picture, its lines parted by line breaks; empty when there is none or it cannot be read."""
     try:
         text, exact = _text(picture)
     except OSError:
@@ -298,8 +328,23 @@ def read_caption(picture: Path) -> str:
     return "" if text is None else caption_of(text, exact=exact)
 
 
+def _shaped(after: str | None, before: str | None, *, exact: bool) -> str | None:
+    """The new text with the old one's empty lines and kind of line breaks, when both have as many lines and several."""
+    if after is None or before is None or "\n" not in after or exact:
+        return after
+    old, new = before.splitlines(keepends=True), iter(after.split("\n"))
+    if sum(bool(line.strip()) for line in old) != after.count("\n") + 1:
+        return after
+    return "".join(next(new) + line[len(line.rstrip("\r\n")) :] if line.strip() else line for line in old)
+
+
 def _lines(entry: Entry) -> list[dict[str, Any]]:
     """The journal's lines for an edit."""
+    if entry.edits:
+        edited = [e.values for e in entry.edits]
+        several = [edited[i : i + LINE_CHANGES] for i in range(0, len(edited), LINE_CHANGES)]
+        lines: list[dict[str, Any]] = [{"changes": [], "edits": part} for part in several]
+        return [{"label": entry.label, **lines[0]}, *lines[1:]]
     changes = [_plain(c) for c in entry.changes]
     parts = [changes[i : i + LINE_CHANGES] for i in range(0, len(changes), LINE_CHANGES)] or [[]]
     return [{"label": entry.label, "changes": parts[0]}, *({"changes": part} for part in parts[1:])]

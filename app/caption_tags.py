@@ -1,53 +1,157 @@
-"""Tags, the comma-separated parts of a caption: changing them in a caption, and counting them. Imports neither torch nor Qt."""
+"""Tags, the comma-separated parts of a caption: changing them in a caption, and counting them. Imports neither torch nor Qt.
+
+A caption with several lines holds line breaks. What its parts are depends on the settings: see `Reading`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainer import prompt_syntax
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
-def tags_of(caption: str) -> list[str]:
-    """The caption's tags in their order."""
-    return [tag for tag in map(str.strip, caption.split(",")) if tag]
+@dataclass(frozen=True)
+class Reading:
+    """How captions are read, as training does it.
+
+    separator: keeps the tags before its first and after its second occurrence in place; empty for none. keep: so many tags
+    in front are in place where there is no separator. variants: each line is a caption of its own. brackets: commas within
+    brackets do not part tags.
+    """
+
+    separator: str = ""
+    keep: int = 0
+    variants: bool = False
+    brackets: bool = False
+
+    @classmethod
+    def of(cls, value: Callable[[str], Any]) -> Reading:
+        """As the settings say. value: gives the value of a setting, e.g. `Project.value`."""
+        keep = value("keep_tokens")
+        return cls(
+            separator=str(value("keep_separator") or "").strip(),
+            keep=keep if isinstance(keep, int) and keep > 0 else 0,
+            variants=value("caption_lines") == "variants",
+            brackets=bool(value("prompt_weights")),
+        )
+
+    def groups(self, line: str) -> list[list[str]]:
+        """The tags of one line, parted by separators: one group, two or three."""
+        parts = line.split(self.separator, 2) if self.separator else [line]
+        return [self._tags(part) for part in parts]
+
+    def line(self, groups: Iterable[Sequence[str]]) -> str:
+        """The line of these groups; empty without any tag."""
+        parts = [", ".join(group) for group in groups]
+        return f" {self.separator} ".join(parts).strip() if any(parts) else ""
+
+    def fixed(self, groups: Sequence[Sequence[str]]) -> list[int]:
+        """How many tags at the front of each group stay in place when tags are mixed."""
+        if len(groups) == 1:
+            return [min(self.keep, len(groups[0]))]
+        return [0 if at == 1 else len(group) for at, group in enumerate(groups)]
+
+    def _tags(self, text: str) -> list[str]:
+        if self.brackets and ("(" in text or "[" in text):
+            return prompt_syntax.split_tags(text, brackets=True)
+        return [tag for tag in map(str.strip, text.split(",")) if tag]
 
 
-def with_tags(caption: str, tags: Sequence[str], *, front: bool) -> str:
-    """The caption with tags added that it lacks; capitals make no difference."""
-    there = tags_of(caption)
-    known = {tag.casefold() for tag in there}
-    new = [tag for tag in _cleaned(tags) if tag.casefold() not in known]
+PLAIN = Reading()
+
+
+def in_lines(text: str) -> str:
+    """The text as captions are kept: single spaces, no empty lines, nothing at either end."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def tags_of(caption: str, reading: Reading = PLAIN) -> list[str]:
+    """The caption's tags in their order, of all its lines."""
+    if "\n" not in caption and not reading.separator:
+        return reading._tags(caption)
+    return [tag for line in caption.split("\n") for group in reading.groups(line) for tag in group]
+
+
+def with_tags(caption: str, tags: Sequence[str], *, front: bool, reading: Reading = PLAIN) -> str:
+    """The caption with tags added that it lacks; capitals make no difference. When lines are variants, to each of them."""
+    if reading.variants and "\n" in caption:
+        lines = (with_tags(line, tags, front=front, reading=reading) for line in caption.split("\n"))
+        return "\n".join(lines)
+    known = {tag.casefold() for tag in tags_of(caption, reading)}
+    new = [tag for tag in _cleaned(tags, reading) if tag.casefold() not in known]
     if not new:
         return caption
-    return ", ".join([*new, *there] if front else [*there, *new])
+    lines_there = caption.split("\n")
+    at = 0 if front else -1
+    groups = reading.groups(lines_there[at])
+    groups[at] = [*new, *groups[at]] if front else [*groups[at], *new]
+    lines_there[at] = reading.line(groups)
+    return "\n".join(lines_there)
 
 
-def without_tags(caption: str, tags: Iterable[str]) -> str:
+def without_tags(caption: str, tags: Iterable[str], reading: Reading = PLAIN) -> str:
     """The caption without these tags; unchanged when it has none of them."""
-    gone = {tag.casefold() for tag in _cleaned(tags)}
-    there = tags_of(caption)
-    kept = [tag for tag in there if tag.casefold() not in gone]
-    return caption if len(kept) == len(there) else ", ".join(kept)
+    gone = {tag.casefold() for tag in _cleaned(tags, reading)}
+    return by_line(caption, reading, lambda groups: [[t for t in g if t.casefold() not in gone] for g in groups])
 
 
-def with_tag_replaced(caption: str, old: str, new: str) -> str:
-    """The caption with one tag in another's place, at most once; `new` may be several tags or empty."""
-    there = tags_of(caption)
-    if old.strip().casefold() not in {tag.casefold() for tag in there}:
-        return caption
-    out: dict[str, str] = {}
-    for tag in there:
-        for replaced in tags_of(new) if tag.casefold() == old.strip().casefold() else [tag]:
-            out.setdefault(replaced.casefold(), replaced)
-    return ", ".join(out.values())
+def with_tag_replaced(caption: str, old: str, new: str, reading: Reading = PLAIN) -> str:
+    """The caption with one tag in another's place, at most once in a line; `new` may be several tags or empty."""
+    wanted, put = old.strip().casefold(), tags_of(new, reading)
+
+    def change(groups: list[list[str]]) -> list[list[str]]:
+        if not any(tag.casefold() == wanted for group in groups for tag in group):
+            return groups
+        return without_repeats([[r for t in g for r in (put if t.casefold() == wanted else [t])] for g in groups])
+
+    return by_line(caption, reading, change)
+
+
+def without_repeats(groups: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Each tag once, where it stands first; capitals make no difference."""
+    seen: set[str] = set()
+    out: list[list[str]] = []
+    for group in groups:
+        out.append([])
+        for tag in group:
+            if tag.casefold() not in seen:
+                seen.add(tag.casefold())
+                out[-1].append(tag)
+    return out
+
+
+def by_line(caption: str, reading: Reading, change: Callable[[list[list[str]]], list[list[str]]]) -> str:
+    """The caption with each line's tags changed. A line whose tags stay is left as it is; one without tags goes."""
+    lines = []
+    for line in caption.split("\n"):
+        groups = reading.groups(line)
+        changed = change(groups)
+        lines.append(line if changed == groups else reading.line(changed))
+    return "\n".join(line for line in lines if line)
+
+
+def by_line_or_first(caption: str, reading: Reading, change: Callable[[str], str]) -> str:
+    """Changes each line when lines are variants; else the caption's beginning, if the whole of it would be changed."""
+    if "\n" not in caption:
+        return change(caption)
+    if reading.variants:
+        return "\n".join(map(change, caption.split("\n")))
+    first, rest = caption.split("\n", 1)
+    joined = caption.replace("\n", " ")
+    return caption if change(joined) == joined else f"{change(first)}\n{rest}"
 
 
 class TagCounter:
     """How many captions have each tag, kept up to date caption by caption."""
 
-    def __init__(self, captions: Iterable[str] = ()) -> None:
+    def __init__(self, captions: Iterable[str] = (), reading: Reading = PLAIN) -> None:
+        self.reading = reading
         self._counts: Counter[str] = Counter()
         self._sorted: dict[str, int] | None = None
         for caption in captions:
@@ -63,7 +167,7 @@ class TagCounter:
 
     def replace(self, old: str, new: str) -> None:
         """A caption was changed."""
-        before, after = set(tags_of(old)), set(tags_of(new))
+        before, after = set(tags_of(old, self.reading)), set(tags_of(new, self.reading))
         for tag in after - before:
             self._counts[tag] += 1
         for tag in before - after:
@@ -79,7 +183,6 @@ class TagCounter:
         return dict(self._sorted)
 
 
-def _cleaned(tags: Iterable[str]) -> list[str]:
+def _cleaned(tags: Iterable[str], reading: Reading) -> list[str]:
     """Each tag once; a text with commas is several tags."""
-    parts = [part for tag in tags for part in tags_of(tag)]
-    return list({part.casefold(): part for part in reversed(parts)}.values())[::-1]
+    return without_repeats([[part for tag in tags for part in reading._tags(tag)]])[0]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.caption_history import Outcome, Step
+    from app.edit_changes import EditChange
 
 
 class CaptionWriter(QObject):
@@ -26,11 +27,13 @@ class CaptionWriter(QObject):
 
     Signals:
         captionsKnown(dict of path to caption): what is to be shown now.
+        editsKnown(dict of key to Edit or None): crops and masks as they are now.
         historyChanged: what can be undone changed.
         failed(str): something could not be written; a sentence.
     """
 
     captionsKnown = Signal(object)
+    editsKnown = Signal(object)
     historyChanged = Signal()
     failed = Signal(str)
 
@@ -38,7 +41,7 @@ class CaptionWriter(QObject):
         super().__init__(parent)
         self.history: CaptionHistory | None = None
         self.twins: dict[Path, list[Path]] = {}
-        self._last_steps: dict[Path, Step] = {}  # of pictures that are being written
+        self._last_steps: dict[Path | str, Step] = {}  # of pictures that are being written
         self._writing = 0
         self._background = Background("write captions", must_finish=True)
         self._background.done.connect(self._on_written)
@@ -53,10 +56,10 @@ class CaptionWriter(QObject):
         self.history = history
         self.historyChanged.emit()
 
-    def edit(self, label: str, changes: Iterable[Change]) -> None:
-        """A new step of undo."""
+    def edit(self, label: str, changes: Iterable[Change], edits: Iterable[EditChange] = ()) -> None:
+        """A new step of undo, of captions or of crops and masks."""
         if self.history is not None:
-            self._do(self.history.edit(label, changes))
+            self._do(self.history.edit(label, changes, edits))
 
     def undo(self) -> None:
         """Takes the last edit back."""
@@ -80,7 +83,8 @@ class CaptionWriter(QObject):
         captions = {c.picture: c.caption_before if back else c.caption_after for c in changes}
         twins = [twin for path in captions for twin in self.twins.get(path, ()) if twin not in captions]
         self._writing += 1
-        self._last_steps.update(dict.fromkeys(captions, step))
+        edits = {e.key: e.before if back else e.after for e in step.entry.edits}
+        self._last_steps.update(dict.fromkeys([*captions, *edits], step))
 
         def write() -> tuple[CaptionHistory, Outcome]:
             outcome = history.carry_out(step)
@@ -88,19 +92,24 @@ class CaptionWriter(QObject):
             return history, outcome
 
         self.captionsKnown.emit(captions)
+        if edits:
+            self.editsKnown.emit(edits)
         self.historyChanged.emit()
         self._background.run(write)  # last: until then no other thread wants Python's lock
 
     def _on_written(self, written: tuple[CaptionHistory, Outcome]) -> None:
         history, outcome = written
         self._writing -= 1
-        if not outcome.step.entry.changes:
+        if outcome.step.entry.is_empty:
             history.forget(outcome.step.entry)
         if history is self.history:
             last = self._last_steps.get
             self.captionsKnown.emit(
                 {p: t for p, t in outcome.captions.items() if last(p, outcome.step) is outcome.step}
             )
+            if outcome.edits:
+                known = {k: e for k, e in outcome.edits.items() if last(k, outcome.step) is outcome.step}
+                self.editsKnown.emit(known)
             self.historyChanged.emit()
         if not self._writing:
             self._last_steps.clear()

@@ -1,4 +1,4 @@
-"""The command line: lora-atelier [open] | train | demo | export | merge | resize | convert | inspect | worker | --version."""
+"""The command line: lora-atelier [open] | train | demo | fetch | export | merge | resize | convert | bake | extract | doctor | caption | generate | inspect | worker | --version."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import resources
-from app import arguments, export_command, overview, tools_command
+from app import (
+    arguments,
+    caption_command,
+    doctor_command,
+    export_command,
+    fetch_command,
+    generate_command,
+    overview,
+    tools_command,
+)
 from app.progress import Progress
 from app.worker_process import WorkerProcess
-from trainer import __version__, lora_file, preflight, presets, run_folder, settings_file
-from trainer.errors import AtelierError, ConfigError, RunError
+from trainer import __version__, lora_description, preflight, presets, run_folder, settings_file, weights_file
+from trainer.errors import AtelierError, ConfigError, ModelError, RunError
 from trainer.events import Stop
 from trainer.run_folder import RunFolder
 
@@ -76,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--runs-folder", default="runs", help="where the run folder is made")
     demo.set_defaults(run=_demo)
     export_command.add(commands)
+    fetch_command.add(commands)
     tools_command.add(commands)
+    doctor_command.add(commands)
+    caption_command.add(commands)
+    generate_command.add(commands)
     inspect = commands.add_parser(
         "inspect",
         help="show what a LoRA file holds",
@@ -132,12 +145,16 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    description = lora_file.describe(options.file)
+    description = lora_description.describe(options.file)
     print(description.title)
     for heading, rows in description.rows.items():
         print(f"\n{heading}")
         for name, value in rows:
             print(f"  {name:<22} {value}")
+    if bad := weights_file.not_finite(options.file):
+        raise ModelError(
+            f"{options.file.name} is damaged: {bad} holds numbers that are not finite. Do not use this file."
+        )
     return 0
 
 
@@ -189,4 +206,6 @@ def _follow(folder: RunFolder, *, fresh: bool = False) -> int:
         print(f"Previews: {folder.samples}" + (f" (all on one sheet: {sheet.name})" if sheet else ""))
     if progress.exported is not None:
         print(f"LoRA file: {folder.path / progress.exported.path}")
+        if progress.exported.proof:
+            print(progress.exported.proof)
     return 0

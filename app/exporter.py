@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QCoreApplication, QObject, QProcess, Signal
+from PySide6.QtCore import QObject, Signal
 
+from app.task_process import TaskProcess
 from app.texts import tr
 
-QUIT_PATIENCE_MS = 10_000
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export. picture: copied beside the file; overwrite: the user allowed that what is there is replaced."""
+    """What to export.
+
+    out: the file, or with `is_bundle` the bundle's folder. names: "kohya" or "peft". picture: copied beside the file, or first
+    in the bundle. with_words: the trigger words beside the file. overwrite: the user allowed that what is there is replaced.
+    """
 
     run: Path
     step: int
@@ -25,23 +30,38 @@ class ExportRequest:
     description: str = ""
     tags: str = ""
     precision: str = "fp16"
+    names: str = "kohya"
     picture: Path | None = None
+    with_words: bool = False
+    is_bundle: bool = False
+    with_data: bool = False
+    prove: bool = True
     overwrite: bool = False
 
 
-def command_for(request: ExportRequest) -> list[str]:
-    """The words that export: this Python, or the frozen app itself. `--name=...`, as a text may begin with a dash."""
-    start = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "app"]
-    words = [*start, "export", f"--step={request.step}", f"--out={request.out}", f"--name={request.name}"]
-    words += [
-        f"--description={request.description}",
-        f"--tags={request.tags}",
-        f"--precision={request.precision}",
-        "--json",
-    ]
+@dataclass(frozen=True)
+class Exported:
+    """What came of an export. path: the LoRA file, or the bundle's zip. proof, note: sentences, "" without; bundle: its folder."""
+
+    path: Path
+    size_bytes: int
+    proof: str = ""
+    is_proved: bool = False
+    note: str = ""
+    bundle: Path | None = None
+    with_data: bool = False
+
+
+def words_for(request: ExportRequest) -> list[str]:
+    """The sub-command's words. `--name=...`, as a text may begin with a dash."""
+    where = "bundle" if request.is_bundle else "out"
+    words = ["export", f"--step={request.step}", f"--{where}={request.out}", f"--name={request.name}"]
+    words += [f"--description={request.description}", f"--tags={request.tags}", f"--precision={request.precision}"]
+    words += [f"--format={request.names}", "--json", "--sidecar" if request.with_words else "--no-sidecar"]
     if request.picture is not None:
         words.append(f"--picture={request.picture}")
-    return [*words, *(["--force"] if request.overwrite else []), "--", str(request.run)]
+    flags = {"--with-data": request.with_data, "--no-proof": not request.prove, "--force": request.overwrite}
+    return [*words, *(flag for flag, is_on in flags.items() if is_on), "--", str(request.run)]
 
 
 class Exporter(QObject):
@@ -49,79 +69,57 @@ class Exporter(QObject):
 
     Signals:
         started: an export is on its way.
-        done(Path): the file was written, read back and compared.
+        progressed(str, int, int): what it does, done and total (0: not known).
+        done(Exported): the file was written, read back and compared.
         failed(str): it was not; a sentence.
+        cancelled: it was given up as the user wished; nothing was written.
     """
 
     started = Signal()
+    progressed = Signal(str, int, int)
     done = Signal(object)
     failed = Signal(str)
+    cancelled = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._process: QProcess | None = None
-        if (app := QCoreApplication.instance()) is not None:
-            app.aboutToQuit.connect(self.finish)
+        self._task = TaskProcess(self)
+        self._task.started.connect(self.started)
+        self._task.progressed.connect(self.progressed)
+        self._task.done.connect(self._on_done)
+        self._task.failed.connect(self.failed)
+        self._task.cancelled.connect(self.cancelled)
 
     @property
     def is_running(self) -> bool:
         """Whether an export is on its way."""
-        return self._process is not None
+        return self._task.is_running
 
-    def start(self, request: ExportRequest, command: list[str] | None = None) -> None:
-        """Exports; `command` replaces the words of `command_for`, for tests."""
-        assert self._process is None
-        words = command or command_for(request)
-        process = QProcess(self)
-        process.finished.connect(self._on_finished)
-        process.errorOccurred.connect(self._on_error)
-        self._process = process
-        self.started.emit()
-        process.start(words[0], words[1:])
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it was asked to give up and has not done so yet."""
+        return self._task.is_cancelling
+
+    def start(self, request: ExportRequest, command: Sequence[str] | None = None) -> None:
+        """Exports; `command` replaces all words, for tests."""
+        self._task.start(words_for(request), command)
+
+    def cancel(self) -> None:
+        """Gives the export up; nothing is written then."""
+        self._task.cancel()
 
     def finish(self) -> None:
-        """Waits for the export that is on its way; for the end of the app only."""
-        if self._process is not None and not self._process.waitForFinished(QUIT_PATIENCE_MS):
-            self._process.kill()
-            self._process.waitForFinished(QUIT_PATIENCE_MS)
+        """Cancels and waits; for the end of the app only."""
+        self._task.finish()
 
-    def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
-        process = self._leave()
-        if process is None:
-            return
-        out = bytes(process.readAllStandardOutput().data()).decode("utf-8", "replace").strip()
-        said = bytes(process.readAllStandardError().data()).decode("utf-8", "replace").strip().splitlines()
-        errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
-        if code == 0 and status == QProcess.ExitStatus.NormalExit:
-            try:
-                self.done.emit(Path(json.loads(out.splitlines()[-1])["path"]))
-            except (ValueError, LookupError, TypeError):
-                self.failed.emit(tr("The export said something that was not understood: {text}", text=out[-200:]))
-        elif errors:
-            self.failed.emit(errors[-1])
-        elif status == QProcess.ExitStatus.CrashExit:
-            self.failed.emit(
-                tr(
-                    "The export was ended from outside, perhaps because memory ran out. Close other programs and try again."
-                )
-            )
+    def _on_done(self, told: dict[str, Any]) -> None:
+        try:
+            bundle = told.get("bundle")
+            made = Exported(
+                Path(told["path"]), int(told["size_bytes"]), str(told.get("proof") or ""), bool(told.get("proved")), str(told.get("note") or ""),
+                Path(bundle) if bundle else None, bool(told.get("with_data")),
+            )  # fmt: skip
+        except (ValueError, LookupError, TypeError):
+            self.failed.emit(tr("The export said something that was not understood: {text}", text=str(told)[:200]))
         else:
-            last = said[-1] if said else tr("it gave no reason")
-            self.failed.emit(
-                tr("The export ended unexpectedly: {last}. Nothing was replaced; try again.", last=last.rstrip("."))
-            )
-
-    def _on_error(self, error: QProcess.ProcessError) -> None:
-        if error == QProcess.ProcessError.FailedToStart and (process := self._leave()) is not None:
-            self.failed.emit(
-                tr(
-                    "The export could not be started ({reason}). Install LoRA Atelier again.",
-                    reason=process.errorString(),
-                )
-            )
-
-    def _leave(self) -> QProcess | None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.deleteLater()
-        return process
+            self.done.emit(made)

@@ -12,7 +12,10 @@ from trainer.settings import TrainingSettings, field_info
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-FILES = {"start_from": "*.safetensors", "vae": "*.safetensors *.ckpt *.pt"}  # settings that are a file; other paths are folders
+FILES = {
+    "start_from": "*.safetensors",
+    "vae": "*.safetensors *.ckpt *.pt",
+}  # settings that are a file; other paths are folders
 LONG_TEXTS = ("description",)
 COLOURS = ("background",)
 
@@ -42,6 +45,15 @@ CHOICES: dict[str, dict[Any, Choice]] = {
         75: Choice("75", "About 50 words; enough for most captions."),
         150: Choice("150", "About 100 words."),
         225: Choice("225", "About 150 words."),
+    },
+    "packed_weights": {
+        "auto": Choice("When there is room", "On a CPU with enough free memory."),
+        "on": Choice("Always", "Sooner on a CPU; about twice the weights' memory."),
+        "off": Choice("Never", "Slower on a CPU, with less memory."),
+    },
+    "caption_lines": {
+        "join": Choice("One caption", "The lines are put together."),
+        "variants": Choice("Variants", "One of the lines is shown each time."),
     },
     "cache": {
         "disk": Choice("On disk", "The next start is quick."),

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from app.form_row import FormRow
     from app.project import Project
 
-HIDDEN = ("previews",)  # edited as a table of its own
+HIDDEN = ("previews", "concepts", "edits")  # a table on the recipe page, and what the dataset page is for
 PATIENCE_MS = 700  # a value that is being typed is not scolded sooner
 
 
 class SettingsForm(QWidget):
-    """All settings of a project but the preview prompts. Shows what the project holds, and tells it what the user changes."""
+    """All settings of a project but those that have a place of their own. Shows what the project holds, and tells it what the user changes."""
 
     def __init__(self, project: Project, parent: QWidget | None = None) -> None:
         super().__init__(parent)

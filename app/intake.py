@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-Kind = Literal["pictures", "base", "lora", "settings", "project"]
+Kind = Literal["pictures", "base", "lora", "settings", "project", "archive"]
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
 _LOOK_AT = 5000  # entries of a folder that are looked at to find a picture
 
 
@@ -36,6 +37,8 @@ def classify(paths: Sequence[Path]) -> Intake:
     """
     if len(paths) == 1 and (kind := _single(paths[0])) is not None:
         return Intake(kind, (paths[0],))
+    if any(p.suffix.lower() == ".zip" for p in paths):
+        raise DataError("Drop one zip file at a time, and nothing beside it.")
     usable = [p for p in paths if (p.is_dir() and _has_pictures(p)) or _is_picture(p)]
     if not usable:
         raise DataError(_nothing(paths))
@@ -65,6 +68,8 @@ def _single(path: Path) -> Kind | None:
         return "base" if (path / "model_index.json").is_file() or (path / "unet").is_dir() else None
     if path.suffix == ".toml":
         return "project" if path.name == "project.toml" else "settings"
+    if path.suffix.lower() == ".zip":
+        return "archive" if path.is_file() else None
     if path.suffix == ".safetensors":
         return "lora" if families.looks_like_lora(path) else "base"
     return "base" if path.suffix in (".ckpt", ".pt") else None
@@ -86,7 +91,13 @@ def _has_pictures(folder: Path) -> bool:
 
 def _nothing(paths: Sequence[Path]) -> str:
     name = paths[0].name if paths else "nothing"
+    if paths and paths[0].suffix.lower() in VIDEOS:
+        frames = paths[0].with_suffix("")
+        return (
+            f'{name} is a video, which cannot be read here. Make pictures of it, two a second, with: mkdir "{frames}" && ffmpeg -i '
+            f'"{paths[0]}" -vf fps=2 "{frames / "frame_%05d.png"}". Then choose Import video frames in the Projects menu.'
+        )
     return (
         f"{name} holds no pictures ({', '.join(pixels.supported_suffixes())}). Drop a folder of pictures, pictures, a base model, "
-        "a LoRA (.safetensors) or a run.toml."
+        "a zip file, a LoRA (.safetensors) or a run.toml."
     )

@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import places
 from app.run_record import RunRecord
 from app.texts import tr
-from trainer import events, lora_file, metadata_settings, settings_file
+from trainer import events, lora_file, lora_kinds, metadata_settings, settings_file
 from trainer.errors import AtelierError, ModelError, os_message
-from trainer.families import looks_like_lora
 from trainer.metadata import base_name
 from trainer.run_folder import RunFolder, write_atomically
 from trainer.settings import DEMO, TrainingSettings
@@ -35,7 +34,7 @@ class Entry:
 
     kind: "run" or "lora". path: the run folder or the file. folder: what "open the folder" opens. changed: unix seconds.
     state: of a run, as in `run_record`; of a file "" or "unreadable". problem: why it cannot be read. run: the run a file
-    came from; has_checkpoints: there are results to look at. added: it is listed because the user added it, and can be taken off the list again.
+    came from; has_checkpoints: there are results to look at. method: of a LoRA file, e.g. "LoCon"; added: it is listed because the user added it, and can be taken off the list again.
     """
 
     kind: str
@@ -54,6 +53,7 @@ class Entry:
     run: Path | None = None
     added: bool = False
     has_checkpoints: bool = False
+    method: str = ""
 
     @property
     def can_continue(self) -> bool:
@@ -115,40 +115,25 @@ def read_run(folder: RunFolder) -> Entry:
 
 def read_lora(path: Path, *, added: bool = False) -> Entry:
     """A LoRA file, from its header alone."""
+    unreadable = Entry("lora", path.stem, path, path.parent, state="unreadable", added=added)
     try:
         stat = path.stat()
+        unreadable = replace(unreadable, changed=stat.st_mtime, size_bytes=stat.st_size)
         header = lora_file.read_header(path)
     except OSError as error:
-        return Entry(
-            "lora",
-            path.stem,
-            path,
-            path.parent,
-            state="unreadable",
-            problem=os_message(tr("{path} cannot be read", path=path), error),
-            added=added,
-        )
+        return replace(unreadable, problem=os_message(tr("{path} cannot be read", path=path), error))
     except ModelError as error:
-        return Entry(
-            "lora",
-            path.stem,
-            path,
-            path.parent,
-            changed=stat.st_mtime,
-            size_bytes=stat.st_size,
-            state="unreadable",
-            problem=str(error),
-            added=added,
-        )
-    said = header.metadata
+        return replace(unreadable, problem=str(error))
+    said, kind = header.metadata, lora_kinds.identify_header(header, path.name)
     base = said.get("ss_sd_model_name", "")
     run = path.parent.parent if (path.parent.parent / "run.toml").is_file() else None
     step = said.get("ss_steps", "")
     return Entry(
         "lora", said.get("modelspec.title") or path.stem, path, path.parent,
-        tr("Demo model") if base == DEMO else _known(base) or _known(said.get("ss_base_model_version", "")),
+        tr("Demo model") if base == DEMO else _known(base) or (kind.family.title if kind.family else ""),
         said.get("modelspec.trigger_phrase", ""), stat.st_mtime, stat.st_size, _picture_of(path, run),
-        step=int(step) if step.isdecimal() else 0, run=run, added=added,
+        step=int(step) if step.isdecimal() and len(step) < 10 else 0, run=run, added=added, method=kind.method,
+        problem="" if kind.usable else kind.sentence,
     )  # fmt: skip
 
 
@@ -181,9 +166,9 @@ def add_files(paths: Iterable[Path]) -> None:
     """
     new = [path.absolute() for path in paths]
     for path in new:
-        lora_file.read_header(path)  # a file that is none is told as such
-        if not looks_like_lora(path):
-            raise ModelError(tr("{name} holds no LoRA layers.", name=path.name))
+        kind = lora_kinds.identify_header(lora_file.read_header(path), path.name)
+        if not kind.method:  # others, as LoHa, are listed with what they are
+            raise ModelError(kind.sentence)
     runs, files = _remembered()
     _remember(runs, [*files, *new])
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QFile
 
 from app.texts import size, tr
-from trainer import lora_file, settings_file
+from trainer import lora_description, settings_file
 from trainer.errors import AtelierError, RunError
-from trainer.lora_file import Description
+from trainer.lora_description import NOT_SAID, Description
 from trainer.run_folder import RunFolder
 from trainer.settings import TrainingSettings, info
 
@@ -28,8 +28,10 @@ _HIDDEN = ("version", "name", "trigger", "base", "runs_folder", "previews", "des
 
 def state(entry: Entry) -> tuple[str, str]:
     """How it stands, in words, and the colour of that."""
-    word, colour = _STATES.get(entry.state, ("LoRA file", "rate"))
-    return tr(word), colour
+    if entry.state in _STATES:
+        word, colour = _STATES[entry.state]
+        return tr(word), colour
+    return tr("{method} file", method=entry.method or "LoRA"), "warn" if entry.problem else "rate"
 
 
 def date(entry: Entry) -> str:
@@ -56,11 +58,10 @@ def describe(entry: Entry) -> Description:
         AtelierError: it cannot be read; a sentence.
     """
     if entry.kind == "lora":
-        found = lora_file.describe(entry.path)
-        return Description(
-            found.title,
-            {heading: [row for row in rows if row[1] != "not said"] for heading, rows in found.rows.items()},
-        )
+        found = lora_description.describe(entry.path)
+        rows = {heading: [row for row in rows if row[1] != NOT_SAID] for heading, rows in found.rows.items()}
+        rows["File"] = [row for row in rows["File"] if row[0] != "note"]  # the entry's problem says it
+        return Description(found.title, rows, found.problem)
     try:
         values = settings_file.read_dict(entry.path / "run.toml")
     except AtelierError:

@@ -149,9 +149,10 @@ class MainWindow(QMainWindow):
         return page
 
     def _build_dataset(self) -> QWidget:
+        from app.checkup import Checkup
         from app.pages.dataset import DatasetPage
 
-        page = DatasetPage(self.project, self.pictures)
+        page = DatasetPage(self.project, self.pictures, Checkup(self.project, self.pictures, self))
         page.addPicturesRequested.connect(self.do.choose_folder)
         page.filesRequested.connect(self.do.choose_files)
         page.triggerWanted.connect(lambda: self.do.mend("trigger"))
@@ -186,6 +187,7 @@ class MainWindow(QMainWindow):
         page.showResults.connect(self.do.show_results)
         page.useSettings.connect(self.do.use_settings)
         page.trainFurther.connect(self.do.train_further)
+        page.useBase.connect(self.do.use_base)
         return page
 
     # ---- building
@@ -247,6 +249,7 @@ class MainWindow(QMainWindow):
         add(tr("Start page"), lambda: self.go("start")).setShortcut(QKeySequence("Ctrl+0"))
         add(tr("New project from a folder…"), self.do.new_project).setShortcut(QKeySequence.StandardKey.New)
         add(tr("Open a project or run.toml…"), self.do.choose_project).setShortcut(QKeySequence.StandardKey.Open)
+        add(tr("Import video frames…"), self.do.choose_frames)
         self._recent_menu = menu.addMenu(tr("Recent projects"))
         self._recent_menu.aboutToShow.connect(self._fill_recent)
         add(tr("Rename this project…"), self.do.rename)
@@ -372,8 +375,9 @@ class MainWindow(QMainWindow):
             return
         self.save_all()
         self.planner.wait()
+        self.do.imports.importer.finish()
         if self.is_built("dataset"):
-            self.dataset.thumbnails.close()
+            self.dataset.close_down()
         preferences.put("geometry", bytes(self.saveGeometry().toHex().data()).decode())
         super().closeEvent(event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DEMO_TITLE = "Zorblin, the demo"
 FIRST_PRESET = "character"
+IMPORTED = "imported"  # in the project's folder
 
 
 def from_pictures(project: Project, paths: Sequence[Path]) -> None:
@@ -49,6 +51,32 @@ def add_pictures(project: Project, paths: Sequence[Path]) -> int:
     elif new:
         project.set("more_data", [*project.value("more_data"), *new])
     return len(new)
+
+
+def imported(project: Project, folder: Path, *, is_new: bool) -> Path:
+    """Moves an imported folder into the project's own `imported`, and adds it; into a new project's if `is_new`.
+
+    Raises:
+        ConfigError: the project folder cannot be made, or written to.
+    """
+    if is_new:
+        from_pictures(project, [folder])
+    parent = project.folder / IMPORTED
+    names = (folder.name if number == 1 else f"{folder.name}_{number}" for number in itertools.count(1))
+    target = next(path for name in names if not (path := parent / name).exists())
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+    except OSError as error:
+        raise ConfigError(
+            "", os_message(tr("The pictures could not be kept in {folder}", folder=parent), error)
+        ) from None
+    if is_new:
+        project.set("data", str(target))
+        project.forget_history()
+    else:
+        add_pictures(project, [target])
+    return target
 
 
 def demo(project: Project) -> None:

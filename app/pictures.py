@@ -7,34 +7,36 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from app import picture_scan
+from app import concepts, picture_scan
 from app.background import Background
-from app.caption_history import Change
-from app.caption_tags import TagCounter, with_tag_replaced, with_tags, without_tags
-from app.caption_writer import CaptionWriter
+from app.caption_edits import CaptionEdits
+from app.caption_tags import TagCounter
+from app.picture_edits import PictureEdits
 from app.picture_scan import Item, Request
-from app.texts import counted, tr
-from trainer import captions as caption_texts
+from app.slices import SLICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
-    from app.picture_scan import Result
+    from app.concepts import Folder
+    from app.picture_scan import FitKey, Result
     from app.project import Project
     from trainer.buckets import Rules
     from trainer.pixels import Fit
 
 __all__ = ["Item", "Pictures"]
-_SCANNED_AGAIN_FOR = {"data", "more_data"}
+_SCANNED_AGAIN_FOR = {"data", "more_data", "concepts", "regularization"}
+_SCANNED_AGAIN_FOR |= {"keep_separator", "prompt_weights"}  # which part tags
 
 
-class Pictures(QObject):
+class Pictures(CaptionEdits):
     """The pictures of one project at a time; follows `project` by itself.
 
     Edits show at once and are written in the background, in their order; a file that could not be written shows its old
     caption again, and `failed` says so.
 
     Attributes:
+        edits: crops and masks.
         items: in the order of the training; an index is a place in this list until the next `scanned`.
         problems: sentences about the folders as a whole.
         scanning: whether a scan is under way.
@@ -45,7 +47,7 @@ class Pictures(QObject):
         scanningChanged(bool): a scan began or ended. It ends without `scanned` when no file had changed.
         captionsChanged(list[int]): these captions are new.
         includedChanged(list[int]): these pictures were taken in or left out.
-        fitsChanged: resolution or bucket settings changed; fits and problems are new.
+        fitsChanged: crops, masks, resolution or bucket settings changed; fits and problems are new.
         historyChanged: what can be undone changed.
         failed(str): something could not be read or written; a sentence.
     """
@@ -55,18 +57,15 @@ class Pictures(QObject):
     captionsChanged = Signal(object)
     includedChanged = Signal(object)
     fitsChanged = Signal()
-    historyChanged = Signal()
-    failed = Signal(str)
 
     def __init__(self, project: Project, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._project = project
-        self.items: list[Item] = []
+        super().__init__(project, parent)
         self.problems: list[str] = []
         self.scanning = False
         self.error = ""
         self._indexes: dict[Path, int] = {}
-        self._fits: dict[tuple[int, int], Fit] = {}
+        self._prior: list[int] = []
+        self._fits: dict[FitKey, Fit] = {}
         self._rules = picture_scan.rules_of(project.value)
         self._tags = TagCounter()
         self._signature = 0
@@ -76,10 +75,10 @@ class Pictures(QObject):
         self._scanner = Background("scan pictures")
         self._fitter = Background("fit pictures")
         self._fitter.done.connect(self._on_fitted)
-        self._writer = CaptionWriter(self)
         self._writer.captionsKnown.connect(self._on_captions_known)
-        self._writer.historyChanged.connect(self.historyChanged)
-        self._writer.failed.connect(self.failed)
+        self.edits = PictureEdits(project, self, self._writer)
+        self.edits.failed.connect(self.failed)
+        self.edits.changed.connect(self._on_edited)
         self._scan_soon = QTimer(self, singleShot=True, interval=0)  # opening a project asks for a scan more than once
         self._scan_soon.timeout.connect(self._on_scan_soon)
         project.opened.connect(self._on_opened)
@@ -96,10 +95,12 @@ class Pictures(QObject):
 
     @property
     def views(self) -> int:
-        """Pictures seen in an epoch, repeats of folders and of the project counted."""
-        repeats = self._project.value("repeats")
-        repeats = repeats if isinstance(repeats, int) and repeats > 0 else 1
-        return repeats * sum(item.picture.repeats for item in self.items if item.included)
+        """Training pictures seen in an epoch, repeats of folders and of the project counted, regularisation pictures not."""
+        return sum(folder.views for folder in self.folders() if not folder.is_prior)
+
+    def folders(self) -> list[Folder]:
+        """The folders that the pictures come from, and how often each is seen."""
+        return concepts.folders(self._project.value, self.items, self._prior)
 
     def index_of(self, path: Path) -> int:
         """The place of a picture in `items`, or -1."""
@@ -137,8 +138,12 @@ class Pictures(QObject):
             self._rules,
             self._signature,
             self._project.folder / "captions.jsonl" if self._writer.history is None else None,
+            **self.edits.for_request(),
+            reading=self.reading,
+            concepts=concepts.of(value("concepts")),
+            prior=Path(str(value("regularization") or "")).expanduser(),
         )
-        if self._newest is not None and (self._newest.data, self._newest.more) == (request.data, request.more):
+        if self._newest is not None and self._newest.places == request.places:
             self._scan_again = True
             return
         if not self._writer.is_writing:
@@ -154,6 +159,7 @@ class Pictures(QObject):
         self._newest, again, self._scan_again = None, self._scan_again, False
         if result.history is not None:
             self._writer.set_history(result.history)
+        self.edits.take(result)
         if not result.unchanged:
             self._take(result)
         if again:
@@ -169,13 +175,15 @@ class Pictures(QObject):
         self._signature = result.signature
         self.items, self.problems, self.error = result.items, result.problems, result.error
         self._indexes, self._writer.twins = result.indexes, result.twins
-        self._tags = result.tags
+        self._tags, self._prior = result.tags, result.prior
         if result.request.rules == self._rules:
             self._fits = result.fits
         else:
             self._fit_anew()
         self._include(self._left_out())
+        self.edits.show(self.edits.changed_since(result))
         self._on_captions_known(dict(self._edited))
+        self._slices.finish()
         self.scanned.emit()
 
     def _set_scanning(self, scanning: bool) -> None:
@@ -185,89 +193,22 @@ class Pictures(QObject):
 
     # ---- captions
 
-    def set_captions(self, captions: dict[int, str], label: str) -> None:
-        """Gives pictures new captions, as one step of undo; those that have them already do not count.
-
-        Args:
-            captions: by index in `items`; line breaks become spaces, as in training.
-            label: what the user did, for the undo menu.
-        """
-        changes = [
-            Change(item.picture.path, item.caption, text)
-            for item, text in ((self.items[i], " ".join(text.split())) for i, text in captions.items())
-            if text != item.caption
-        ]
-        if changes:
-            self._writer.edit(label, changes)
-
-    def add_tags(self, indexes: Iterable[int], tags: list[str], *, front: bool) -> None:
-        """Adds tags to the captions that lack them."""
-        label = tr("Add {tags}", tags=_listed(tags))
-        self._edit(indexes, lambda caption: with_tags(caption, tags, front=front), label)
-
-    def remove_tags(self, indexes: Iterable[int], tags: list[str]) -> None:
-        """Takes tags out of the captions."""
-        self._edit(indexes, lambda caption: without_tags(caption, tags), tr("Remove {tags}", tags=_listed(tags)))
-
-    def replace_tag(self, indexes: Iterable[int], old: str, new: str) -> None:
-        """Puts a tag in another's place."""
-        label = tr("Replace {old} by {new}", old=_listed([old]), new=_listed([new]))
-        self._edit(indexes, lambda caption: with_tag_replaced(caption, old, new), label)
-
-    def prepend_trigger(self, indexes: Iterable[int]) -> None:
-        """Puts the trigger word in front of the captions that lack it."""
-        trigger = str(self._project.value("trigger")).strip()
-        if not trigger:
-            self.failed.emit(tr("There is no trigger word yet. Choose one, then it can be put in front of captions."))
-            return
-        self._edit(indexes, lambda caption: caption_texts.with_trigger(caption, trigger), tr("Add the trigger word"))
-
-    def _edit(self, indexes: Iterable[int], change: Callable[[str], str], label: str) -> None:
-        edited = {i: change(self.items[i].caption) for i in indexes}
-        count = sum(text != self.items[i].caption for i, text in edited.items())
-        self.set_captions(
-            edited, tr("{what} in {captions}", what=label, captions=counted(count, "caption", "captions"))
-        )
-
-    # ---- undo
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether a caption edit can be taken back, of this session or an earlier one."""
-        return self._writer.history is not None and self._writer.history.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether a caption edit was taken back."""
-        return self._writer.history is not None and self._writer.history.can_redo
-
-    @property
-    def undo_text(self) -> str:
-        """What `undo` would take back, e.g. for its tooltip; empty when there is nothing."""
-        return self._writer.history.undo_text if self._writer.history is not None else ""
-
-    @property
-    def redo_text(self) -> str:
-        """What `redo` would do again."""
-        return self._writer.history.redo_text if self._writer.history is not None else ""
-
-    def undo(self) -> None:
-        """Takes the last caption edit back. What another program wrote meanwhile stays, and `failed` says so."""
-        self._writer.undo()
-
-    def redo(self) -> None:
-        """Does the caption edit again."""
-        self._writer.redo()
-
     def finish_writing(self, timeout_s: float | None = None) -> bool:
         """Waits until all edits are on disk, e.g. before a training reads them; whether they are."""
-        return self._writer.finish(timeout_s)
+        self._slices.finish()
+        return self.edits.finish(timeout_s) and self._writer.finish(timeout_s)
 
     def _on_captions_known(self, captions: dict[Path, str]) -> None:
         """Puts captions into the list; those of pictures that are not in it are only remembered."""
+        self._edited.update(captions)
+        self._slices.start(self._showing(captions))
+
+    def _showing(self, captions: dict[Path, str]) -> Iterator[None]:
+        """In slices; told when all of them are in the list."""
         changed = []
-        for path, text in captions.items():
-            self._edited[path] = text
+        for done, (path, text) in enumerate(captions.items(), 1):
+            if done % SLICE == 0:
+                yield
             index = self._indexes.get(path, -1)
             if index < 0 or self.items[index].caption == text:
                 continue
@@ -307,9 +248,11 @@ class Pictures(QObject):
     # ---- following the project
 
     def _on_opened(self) -> None:
+        self._slices.finish()  # what was begun in the project before is done there
         had_items, self.items = bool(self.items), []
         self.problems, self.error = [], ""
         self._indexes, self._writer.twins, self._tags = {}, {}, TagCounter()
+        self._prior = []
         self._signature, self._newest = 0, None
         self._edited.clear()
         self._rules = picture_scan.rules_of(self._project.value)
@@ -317,6 +260,7 @@ class Pictures(QObject):
         if had_items:
             self.scanned.emit()
         self._writer.set_history(None)
+        self.edits.forget()
         self.rescan()
 
     def _on_changed(self, names: frozenset[str]) -> None:
@@ -335,15 +279,20 @@ class Pictures(QObject):
         rules, items = self._rules, list(self.items)
         self._fits = {}
 
-        def work() -> tuple[Rules, dict[tuple[int, int], Fit]]:
-            known: dict[tuple[int, int], Fit] = {}
+        def work() -> tuple[Rules, dict[FitKey, Fit]]:
+            known: dict[FitKey, Fit] = {}
             for item in items:
                 picture_scan.fit_of(item.picture, rules, known)
             return rules, known
 
         self._fitter.run(work)
 
-    def _on_fitted(self, found: tuple[Rules, dict[tuple[int, int], Fit]]) -> None:
+    def _on_edited(self, indexes: list[int]) -> None:
+        for index in indexes:
+            self.items[index].problems = picture_scan.problems_of(self.items[index], self.fit(index))
+        self.fitsChanged.emit()
+
+    def _on_fitted(self, found: tuple[Rules, dict[FitKey, Fit]]) -> None:
         rules, fits = found
         if rules != self._rules:
             return
@@ -351,7 +300,3 @@ class Pictures(QObject):
         for index, item in enumerate(self.items):
             item.problems = picture_scan.problems_of(item, self.fit(index))
         self.fitsChanged.emit()
-
-
-def _listed(tags: Iterable[str]) -> str:
-    return ", ".join(f"“{tag.strip()}”" for tag in tags)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from app import places
+from app import picture_scan, places
 from app.background import Background
 from app.texts import counted, duration, tr
 from trainer import forecast, preflight, settings_file
@@ -94,7 +94,7 @@ class Planner(QObject):
         self._timer.timeout.connect(self._on_settled)
         for signal in (
             project.opened, project.changed, pictures.scanned, pictures.captionsChanged, pictures.includedChanged,
-            pictures.scanningChanged,
+            pictures.scanningChanged, pictures.fitsChanged,
         ):  # fmt: skip
             signal.connect(self._on_changed)
 
@@ -132,4 +132,7 @@ class Planner(QObject):
 
 def _as_of_now(item: Item) -> Picture:
     p = item.picture
-    return p if p.caption == item.caption else replace(p, caption=item.caption)
+    if picture_scan.caption_of(p) == item.caption:
+        return p
+    lines = item.caption.split("\n")
+    return replace(p, caption=" ".join(lines), lines=tuple(lines) if len(lines) > 1 else ())

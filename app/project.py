@@ -2,7 +2,8 @@
 
 projects/zorblin/
   project.toml     version, title, preset, [settings] (only what differs from the default)
-  captions.jsonl   the history of caption edits (see app/caption_history.py)
+  captions.jsonl   the history of edits of captions, crops and masks (see app/caption_history.py)
+  edits/           crops and masks (see trainer/edits.py)
 """
 
 from __future__ import annotations
@@ -124,6 +125,16 @@ class Project(QObject):
     def set_many(self, values: Mapping[str, Any]) -> None:
         """Changes several settings as one step of undo."""
         self._change(dict(values))
+
+    def keep(self, name: str, value: Any) -> None:
+        """Sets what is no choice of the user's: no step of undo, and no step of undo changes it back."""
+
+        def with_it(values: dict[str, Any]) -> dict[str, Any]:
+            return {k: v for k, v in (values | {name: value}).items() if k != name or v != default(name)}
+
+        self._past, self._future = ([(with_it(v), p) for v, p in steps] for steps in (self._past, self._future))
+        if (after := with_it(self._values)) != self._values:
+            self._swap(after, self._preset, keep_merging=True)
 
     def reset(self, names: Iterable[str]) -> None:
         """Back to the defaults."""

@@ -14,7 +14,7 @@ SUGGESTED = 3  # prompts from captions; one more without the trigger word shows 
 
 def suggestions(texts: Sequence[str], trigger: str) -> list[str]:
     """Prompts from captions: some spread over the data set with the trigger word, and one without it."""
-    different = list(dict.fromkeys(text for text in texts if text)) or ([""] if trigger else [])
+    different = list(dict.fromkeys(text.partition("\n")[0] for text in texts if text)) or ([""] if trigger else [])
     if not different:
         return []
     count = min(SUGGESTED, len(different))
@@ -27,5 +27,5 @@ def suggestions(texts: Sequence[str], trigger: str) -> list[str]:
 
 def common_trigger(texts: Sequence[str]) -> str:
     """The tag in front of every caption, which is what the pictures have been captioned for; empty when there is none."""
-    first = {text.partition(",")[0].strip() for text in texts}
+    first = {text.partition("\n")[0].partition(",")[0].strip() for text in texts}
     return first.pop() if len(first) == 1 and len(texts) > 1 else ""

@@ -25,8 +25,9 @@ class RunRecord:
     """Everything that the screens show of a run.
 
     steps, losses, rates, seconds: one entry a step, in order (rates: of the UNet). After a resume from a checkpoint, the
-    steps that are done again replace the old ones. previews: file by prompt number and step. read_to: bytes of
-    events.jsonl that are in here, when it was read from there.
+    steps that are done again replace the old ones. previews: file by prompt number and step. proof: which
+    programs load the last file that was exported, a sentence. read_to: bytes of events.jsonl that are in here, when it was
+    read from there.
     """
 
     folder: RunFolder
@@ -42,6 +43,7 @@ class RunRecord:
     previews: dict[int, dict[int, Path]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     exported: list[Path] = field(default_factory=list)
+    proof: str = ""
     memory_gb: float = 0.0
     memory_peak_gb: float = 0.0
     failed: e.Failed | None = None
@@ -73,7 +75,7 @@ class RunRecord:
                 self.state = "training"
             case e.Exported():
                 path = self.folder.path / event.path
-                self.exported = [*(p for p in self.exported if p != path), path]
+                self.exported, self.proof = [*(p for p in self.exported if p != path), path], event.proof
             case e.Warned():
                 if event.message not in self.warnings:  # a worker that resumes the run says it again
                     self.warnings.append(event.message)

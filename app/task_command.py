@@ -1,7 +1,8 @@
 """Sub-commands that take a while: a line of progress for people, JSON lines for programs, and a way to cancel.
 
 With --json each line on stdout is a table: {"type": "progress", "label", "done", "total"}, and last {"type": "done", ...},
-{"type": "failed", "message"} or {"type": "cancelled"}. The line `cancel` on stdin ends the work.
+{"type": "failed", "message"} or {"type": "cancelled"}. Some say more in between, under types of their own (`say_more`). The line
+`cancel` on stdin ends the work.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ def run(options: argparse.Namespace, work: Callable[[Tell], Mapping[str, Any]], 
         shown.clear()
     print(say(result))
     return 0
+
+
+def say_more(options: argparse.Namespace, values: Mapping[str, Any]) -> None:
+    """Tells programs something in between; for people nothing is printed. values: with a "type" of its own."""
+    if options.json:
+        _print(values)
 
 
 def _for_programs(work: Callable[[Tell], Mapping[str, Any]]) -> int:

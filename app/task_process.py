@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 QUIT_PATIENCE_MS = 10_000
 CANCEL_PATIENCE_MS = 15_000  # to end a step of the work and to leave nothing half-made
+_ENDS = ("done", "failed", "cancelled")
 
 
 def command_for(words: Sequence[str]) -> list[str]:
@@ -30,6 +31,7 @@ class TaskProcess(QObject):
     Signals:
         started: it is on its way.
         progressed(str, int, int): label, done and total (0: not known).
+        said(dict): it told something in between, as `task_command.say_more` does; also while it is being cancelled.
         done(dict): it has succeeded; what the sub-command says of it.
         failed(str): it has not; a sentence.
         cancelled: it was given up as the user wished; nothing was written.
@@ -37,6 +39,7 @@ class TaskProcess(QObject):
 
     started = Signal()
     progressed = Signal(str, int, int)
+    said = Signal(dict)
     done = Signal(dict)
     failed = Signal(str)
     cancelled = Signal()
@@ -104,8 +107,10 @@ class TaskProcess(QObject):
                 self._take(said)
 
     def _take(self, said: dict[str, Any]) -> None:
-        if said["type"] != "progress":
+        if said["type"] in _ENDS:
             self._last = said
+        elif said["type"] != "progress":
+            self.said.emit(said)
         elif not self._is_cancelling:
             self.progressed.emit(str(said.get("label")), int(said.get("done") or 0), int(said.get("total") or 0))
 

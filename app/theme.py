@@ -57,6 +57,10 @@ DARK = Colours(
     loss="#f0795b", rate="#7fb0ee",
 )  # fmt: skip
 
+# Okabe and Ito's colours, which colour-blind people tell apart, darker on paper
+_CONCEPTS_LIGHT = ("#1f6fb2", "#8a6a00", "#0a7d5c", "#a3487f", "#4d5fa8", "#5f6b1e")
+_CONCEPTS_DARK = ("#6fb3ea", "#e6c25a", "#4fc9a2", "#e08fbd", "#a3b1f0", "#bccb6a")
+
 SCHEMES = ("system", "light", "dark")
 
 
@@ -77,6 +81,14 @@ def colours() -> Colours:
 def colour(name: str) -> QColor:
     """One of the colours of now, by its name in `Colours`."""
     return QColor(getattr(colours(), name))
+
+
+def concept_colour(number: int) -> QColor:
+    """The colour that a project's n-th concept (from 1) has everywhere; 0 is the run's own folder's, the accent."""
+    if number == 0:
+        return colour("accent")
+    hues = _CONCEPTS_DARK if is_dark() else _CONCEPTS_LIGHT
+    return QColor(hues[(number - 1) % len(hues)])
 
 
 def apply(app: QApplication, scheme: str = "system") -> None:

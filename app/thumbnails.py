@@ -84,7 +84,8 @@ class _Workshop:
             self.open_gate.wait()
             made = _make(wanted, self)
             with self.lock:
-                del self.at_work[path]
+                if self.at_work.get(path) is wanted:  # the other thread may be at it too, at another size
+                    del self.at_work[path]
             self.relay.made.emit(made)
 
 

@@ -100,7 +100,7 @@ class TokenCounter(QObject):
 
     def _find(self) -> None:
         base = str(self._project.value("base"))
-        if base != self._base:
+        if base != self._base or self.problem:  # a model that was missing may have been downloaded
             self._base, self._folder, self.problem = base, None, ""
             self._reader.run(lambda: _read(base))
 

@@ -9,10 +9,11 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit, QMessageBox
 
 from app import intake, library, opening, places, preferences, theme
+from app.import_actions import ImportActions
 from app.prompts import common_trigger, suggestions
 from app.texts import counted, tr
 from app.widgets import notice
-from trainer import __version__, lora_file
+from trainer import __version__, lora_description
 from trainer.errors import AtelierError
 from trainer.pixels import supported_suffixes
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from app.run_controller import RunController
     from trainer.run_folder import RunFolder
 
-PICTURE_FIELDS = ("data", "more_data", "left_out", "")
+PICTURE_FIELDS = ("data", "more_data", "left_out", "concepts", "edits", "")
 
 
 class UserActions:
@@ -33,6 +34,7 @@ class UserActions:
         self._window = window
         self._closing = False
         self._wants_previews = False
+        self.imports = ImportActions(window, self._begun)
 
     # ---- projects
 
@@ -56,6 +58,12 @@ class UserActions:
         )
         if names:
             self.take([Path(n) for n in names])
+
+    def choose_frames(self) -> None:
+        """The frames of a video, without those that show the same again."""
+        folder = self._ask_folder(tr("Choose the folder with the frames of a video"))
+        if folder:
+            self.imports.frames(folder)
 
     def choose_project(self) -> None:
         """Opens a project file or the settings of a run."""
@@ -112,8 +120,10 @@ class UserActions:
             self._open(lambda: project.open(path))
         elif found.kind == "settings":
             self._open(lambda: opening.from_run_file(project, path), place="recipe")
+        elif found.kind == "archive":
+            self.imports.archive(path)
         elif found.kind == "base":
-            self._take_base(path)
+            self.use_base(path)
         elif found.kind == "lora":
             further = (tr("Train it further"), lambda: self.train_further(path))
             banner.tell(
@@ -128,6 +138,10 @@ class UserActions:
 
     def _new(self, paths: Sequence[Path]) -> None:
         opening.from_pictures(self._window.project, paths)
+        self._begun()
+
+    def _begun(self) -> None:
+        """A project was begun with pictures."""
         self._wants_previews = True
         self._opened()
 
@@ -153,7 +167,8 @@ class UserActions:
         self._window.project.undo()
         self._new(paths)
 
-    def _take_base(self, path: Path) -> None:
+    def use_base(self, path: Path) -> None:
+        """A model file is the base of the open project, or of the next one."""
         preferences.put("last_base", str(path))
         project = self._window.project
         if project.is_open:
@@ -177,7 +192,7 @@ class UserActions:
 
     def look_inside(self, path: Path) -> None:
         """Shows what a LoRA file says about itself."""
-        self._try(lambda: notice.show_description(self._window, lora_file.describe(path)))
+        self._try(lambda: notice.show_description(self._window, lora_description.describe(path)))
 
     # ---- training
 

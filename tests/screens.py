@@ -20,10 +20,17 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from PIL import Image
+from PySide6.QtWidgets import QDialog
+
 import resources
-from app import places, theme, window
+from app import places, preferences, theme, window
 from app.main_window import MainWindow
 from app.run_controller import RunController
+from app.widgets.auto_caption_dialog import AutoCaptionDialog
+from app.widgets.edit_dialog import EditDialog
+from tests import tiny_tagger
+from tests.app.tool_files import write_lora
 from trainer import run_folder, settings_file
 from trainer.run_folder import RunFolder
 
@@ -66,7 +73,8 @@ class Studio:
         for scheme in ("light", "dark"):
             theme.apply(self.app, scheme)
             self.spin(0.6)
-            shown.grab().save(str(self.out / f"{name}_{scheme}.png"))
+            dialog = next((d for d in shown.findChildren(QDialog) if d.isVisible()), shown)
+            dialog.grab().save(str(self.out / f"{name}_{scheme}.png"))
         shown.close()
         shown.deleteLater()
         self.spin(0.1)
@@ -130,6 +138,46 @@ class Studio:
         shown.do.show_results(self.run)
         self.spin(2)
 
+    def editor(self, kind: str) -> Callable[[MainWindow], None]:
+        """The crop editor or the mask painter, with something done in it."""
+
+        def arrange(shown: MainWindow) -> None:
+            self.place("dataset")(shown)
+            shown.dataset.grid.select([3])
+            if kind == "crop":
+                shown.pictures.edits.crop(3, (10, 8, 118, 90), (0.4, 0.5))
+                shown.dataset.tools.crop()
+            else:
+                mask = Image.new("L", (128, 128))
+                mask.paste(255, (34, 20, 100, 110))
+                shown.pictures.edits.paint(3, lambda: mask)
+                self.until(lambda: shown.pictures.items[3].picture.mask is not None)
+                shown.dataset.tools.paint()
+            dialog = next(d for d in shown.findChildren(EditDialog) if d.isVisible())
+            self.until(lambda: dialog.is_loaded)
+
+        return arrange
+
+    def captions(self, described: bool) -> Callable[[MainWindow], None]:
+        """Captions by a model: before, and with proposals for all pictures."""
+
+        def arrange(shown: MainWindow) -> None:
+            model = tiny_tagger.make(places.home() / "WD tagger")
+            preferences.put("captioners", [str(model)])
+            self.demo(shown)
+            shown.go("dataset")
+            shown.dataset.write_captions()
+            dialog = shown.findChild(AutoCaptionDialog)
+            assert isinstance(dialog, AutoCaptionDialog)
+            dialog.resize(min(1160, shown.width()), min(680, shown.height()))
+            self.until(lambda: dialog.form.models.kind is not None)
+            if described:
+                dialog.form.choose_mode("append")
+                dialog.start_button.click()
+                self.until(lambda: not dialog.task.is_running, 60)
+
+        return arrange
+
     def library(self, shown: MainWindow) -> None:
         """A few runs."""
         for title in ("zorblin", "aurora style"):
@@ -139,6 +187,23 @@ class Studio:
         self.demo(shown)
         shown.go("library")
         self.spin(2)
+
+    def tool(self, kind: str) -> Callable[[MainWindow], None]:
+        """One of the LoRA tools, for two files or one."""
+
+        def arrange(shown: MainWindow) -> None:
+            for i, title in enumerate(("zorblin", "aurora style")):
+                path = write_lora(places.exports() / f"{title}.safetensors", 16 * (i + 1), layers=16)
+                picture = resources.path("demo", "character", f"{4 * i + 1:02d}.png")
+                shutil.copyfile(picture, path.with_suffix(".preview.png"))
+            shown.go("library")
+            self.until(lambda: len(shown.library.model.entries) >= 2)
+            loras = [entry for entry in shown.library.model.entries if entry.kind == "lora"]
+            shown.library.bench.choose(loras[: 2 if kind == "merge" else 1])
+            shown.library.bench.open(kind)
+            self.spin(1)
+
+        return arrange
 
 
 def made_up_run(parent: Path) -> RunFolder:
@@ -214,6 +279,10 @@ def main() -> int:
         studio.shoot("start", lambda shown: (studio.demo(shown), shown.start.refresh(), shown.go("start")))
         for name in ("dataset", "recipe"):
             studio.shoot(name, studio.place(name))
+        for kind in ("crop", "mask"):
+            studio.shoot(f"dataset_{kind}", studio.editor(kind))
+        for described in (False, True):
+            studio.shoot(f"captions_{'review' if described else 'asked'}", studio.captions(described))
         studio.shoot("training_empty", studio.place("training"))
         for state in ("training", "paused", "finished", "failed", "lost"):
             studio.shoot(f"training_{state}", studio.training(state))
@@ -221,12 +290,18 @@ def main() -> int:
         studio.shoot("results", studio.results)
         studio.shoot("library_empty", lambda shown: (shown.go("library"), studio.spin(1)))
         studio.shoot("library", studio.library)
+        for kind in ("merge", "resize", "convert", "bake", "extract"):
+            studio.shoot(f"tool_{kind}", studio.tool(kind))
         for name, arrange in (
             ("dataset", studio.place("dataset")),
             ("recipe", studio.place("recipe")),
             ("training", studio.training("training")),
             ("results", studio.results),
             ("library", studio.library),
+            ("dataset_crop", studio.editor("crop")),
+            ("dataset_mask", studio.editor("mask")),
+            ("captions", studio.captions(True)),
+            ("tool_merge", studio.tool("merge")),
         ):
             studio.shoot(f"small_{name}", arrange, size=(960, 640))
             studio.shoot(f"large_font_{name}", arrange, zoom=1.5)

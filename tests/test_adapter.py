@@ -277,6 +277,8 @@ def test_a_file_for_another_family_is_refused(
         ("lora_up.weight", (48, 4), "expects 32 inputs and 48 outputs, the model has 32 and 32"),
         ("lora_up.weight", (32, 5), "two halves .* do not belong together"),
         ("lora_up.weight", None, "two halves .* do not belong together"),
+        ("lora_up.weight", (), "two halves .* do not belong together"),
+        ("dora_scale", (1, 32), "the magnitudes of .* are not one for each of its 32 outputs"),
     ],
 )
 def test_a_file_for_another_size_of_model_is_refused(
@@ -286,8 +288,8 @@ def test_a_file_for_another_size_of_model_is_refused(
     backbone = loaded(tiny_models["sd1"])
     tensors = adapted(loaded(tiny_models["sd1"]), targets=("attention",)).tensors()
     layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
-    del tensors[f"{layer}.{key}"]
-    if shape:
+    tensors.pop(f"{layer}.{key}", None)
+    if shape is not None:
         tensors[f"{layer}.{key}"] = torch.zeros(shape)
     with pytest.raises(ModelError, match=f"does not fit this base model: .*{layer} .*{reason}|{reason}"):
         start_from(backbone, tensors)

@@ -92,13 +92,13 @@ def test_tokenizers_of_published_models_are_read(family: str, copy: Any) -> None
     """They have vocab.json and merges.txt; only newer ones have tokenizer.json."""
     folder = copy(family)
     parts = FAMILIES[family].text_parts
-    before = [loaded(folder).tokenize(part, ["Ab, cd"], 75) for part in parts]
+    before = [loaded(folder).tokenize(part, ["Ab, cd"], 75)[0] for part in parts]
     for file in folder.glob("tokenizer*/tokenizer.json"):
         model = json.loads(file.read_text(encoding="utf-8"))["model"]
         (file.parent / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
         (file.parent / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
         file.unlink()
-    after = [loaded(folder).tokenize(part, ["Ab, cd"], 75) for part in parts]
+    after = [loaded(folder).tokenize(part, ["Ab, cd"], 75)[0] for part in parts]
     assert [ids.tolist() for ids in after] == [ids.tolist() for ids in before]
 
 
@@ -185,7 +185,7 @@ def test_a_long_caption_is_the_encodings_of_its_chunks_side_by_side(family: str,
         assert len(words) == 200
         rows = [[tokenizer.bos_token_id, *words[i : i + 75], tokenizer.eos_token_id] for i in (0, 75, 150)]
         rows[2] += [tokenizer.pad_token_id] * (77 - len(rows[2]))
-        assert backbone.tokenize(part, ["x", LONG], 225)[3:].tolist() == rows
+        assert backbone.tokenize(part, ["x", LONG], 225)[0][3:].tolist() == rows
     short = backbone.encode_captions([LONG], clip_skip=1, max_tokens=75)
     torch.testing.assert_close(told.states[1:, :77], short.states, rtol=0, atol=1e-6)
     if told.pooled is not None:  # that of the first chunk
@@ -275,3 +275,27 @@ def test_size_ids_reach_sdxl_unrounded_in_bf16(tiny_models: dict[str, Path]) -> 
     out = backbone.denoise(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), torch.tensor([5]), told, ids)
     assert seen[0].tolist() == ids[0].tolist()
     assert out.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_weight_moves_a_words_states_away_from_the_empty_text(family: str, copy: Any) -> None:
+    backbone = loaded(copy(family))
+
+    def told(text: str, weights: bool) -> Any:
+        return backbone.encode_captions([text, "x"], clip_skip=1, max_tokens=150, weights=weights)
+
+    plain, empty = told("ab cd", True), told("", True)
+    assert torch.equal(plain.states, told("ab cd", False).states)
+    strong = told("(ab:1.5) cd", True)
+    assert strong.states.shape == plain.states.shape
+    part = backbone.family.text_parts
+    ids, factors = backbone.tokenize(next(iter(part)), ["(ab:1.5) cd"], 75, weights=True)
+    assert factors is not None and len(ids) == len(factors) + 1
+    count = int((factors != 1).sum())
+    expected = empty.states[0, 1 : 1 + count] + 1.5 * (plain.states[0, 1 : 1 + count] - empty.states[0, 1 : 1 + count])
+    assert torch.allclose(strong.states[0, 1 : 1 + count], expected, atol=1e-5)
+    assert torch.allclose(strong.states[0, 1 + count :], plain.states[0, 1 + count :], atol=1e-5)
+    assert torch.allclose(strong.states[1], plain.states[1], atol=1e-5)
+    if plain.pooled is not None:
+        assert torch.allclose(strong.pooled, plain.pooled, atol=1e-5)
+    assert not torch.allclose(told("(ab:1.5) cd", False).states, strong.states)

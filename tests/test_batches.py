@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from trainer.batches import Batches, Entry, View, entries_of, torch_seed
 from trainer.dataset import DataSet, Picture
 from trainer.pixels import Fit
-from trainer.settings import TrainingSettings
+from trainer.settings import Concept, TrainingSettings
 
 SHAPES = ((64, 64), (96, 64), (64, 96))
 
@@ -26,7 +27,10 @@ def some(count: int = 10, repeats: int = 1) -> list[Entry]:
 
 
 def batches(training: list[Entry] | None = None, regularization: list[Entry] | None = None, **values: Any) -> Batches:
-    return Batches(some() if training is None else training, regularization or [], TrainingSettings(**values))
+    settings = TrainingSettings(**values)
+    own = {"flip": settings.flip, "caption_dropout": settings.caption_dropout}
+    made = [replace(e, **own) for e in (some() if training is None else training)]
+    return Batches(made + [replace(e, **own, is_prior=True) for e in regularization or []], settings)
 
 
 def epoch(made: Batches, number: int = 0) -> list[list[View]]:
@@ -148,7 +152,7 @@ def test_regularisation_pictures_are_repeated_to_balance(training: int, regulari
     made = batches([entry(f"t{i}") for i in range(training)], prior, batch_size=4)
     seen = names(flat(epoch(made)))
     assert seen == {f"t{i}": 1 for i in range(training)} | {f"r{i}": times for i in range(regularization)}
-    assert {v.entry.weight for v in flat(epoch(made)) if v.entry in prior} == {0.5}
+    assert {v.entry.weight for v in flat(epoch(made)) if v.entry.is_prior} == {0.5}
     assert made.per_epoch == -(-(training + times * regularization) // 4)
 
 
@@ -169,12 +173,14 @@ def test_the_repeats_of_regularisation_pictures_count_in_the_balance() -> None:
 
 def test_entries_carry_the_bucket_the_texts_and_the_weight() -> None:
     pictures = (Picture(Path("a.png"), 1536, 1024, "a fox", 3), Picture(Path("b.png"), 100, 100, ""))
-    given = TrainingSettings(trigger="zorblin", buckets=True)
-    made = entries_of(DataSet(pictures, ()), given, weight=0.25)
-    assert [e.picture for e in made] == list(pictures) and {e.weight for e in made} == {0.25}
+    given = TrainingSettings(trigger="zorblin", buckets=True, prior_weight=0.25, flip=True, caption_dropout=0.1)
+    made = entries_of(DataSet(pictures, ()), given)
+    assert [e.picture for e in made] == list(pictures)
+    assert {(e.weight, e.flip, e.caption_dropout, e.is_prior) for e in made} == {(1.0, True, 0.1, False)}
     assert [e.fit.size for e in made] == [(640, 384), (512, 512)]
     assert [e.texts for e in made] == [("zorblin, a fox",), ("zorblin",)]
-    assert [e.texts for e in entries_of(DataSet(pictures, ()), given, trigger=False)] == [("a fox",), ("",)]
+    prior = entries_of(DataSet(pictures, ()), given, is_prior=True)
+    assert [(e.texts, e.weight, e.is_prior) for e in prior] == [(("a fox",), 0.25, True), (("",), 0.25, True)]
     assert {e.fit.size for e in entries_of(DataSet(pictures, ()), TrainingSettings(buckets=False))} == {(512, 512)}
     small = TrainingSettings(resolution=256, bucket_step=32, bucket_min=64, bucket_max=512, upscale=False)
     assert [e.fit.size for e in entries_of(DataSet(pictures, ()), small)] == [(320, 192), (96, 96)]
@@ -197,3 +203,35 @@ def test_the_seed_of_a_batch_is_half_the_hash_that_the_command_b2sum_gives(seed:
 
 def test_no_two_batches_share_a_seed() -> None:
     assert len({torch_seed(seed, number) for seed in range(20) for number in range(200)}) == 4000
+
+
+def test_each_concept_is_trained_in_its_own_way() -> None:
+    concepts = (
+        Concept(folder=Path("b"), trigger="blix", weight=0.5, flip=True, caption_dropout=0.2),
+        Concept(folder=Path("c"), regularization=True, weight=0.5),
+        Concept(folder=Path("d"), trigger=""),
+    )
+    given = TrainingSettings(trigger="zorblin", prior_weight=0.4, concepts=concepts)
+    pictures = tuple(Picture(Path(f"{n}.png"), 512, 512, "a fox", concept=n) for n in range(4))
+    made = entries_of(DataSet(pictures, ()), given)
+    assert [(e.texts, e.weight, e.flip, e.caption_dropout, e.is_prior) for e in made] == [
+        (("zorblin, a fox",), 1.0, False, 0.0, False),
+        (("blix, a fox",), 0.5, True, 0.2, False),
+        (("a fox",), 0.2, False, 0.0, True),
+        (("a fox",), 1.0, False, 0.0, False),
+    ]
+    seen = [v for n in range(400) for v in Batches(made, given).batch(n)]
+    by_name = {name: [v for v in seen if v.entry.picture.path.stem == name] for name in "0123"}
+    assert {v.mirrored for v in by_name["0"]} == {False} and {v.mirrored for v in by_name["1"]} == {False, True}
+    assert {v.text for v in by_name["1"]} == {"blix, a fox", ""} and {v.text for v in by_name["0"]} == {
+        "zorblin, a fox"
+    }
+
+
+def test_a_cropped_picture_is_trained_as_if_it_were_only_that_part() -> None:
+    picture = Picture(Path("a.png"), 2000, 1000, "a", box=(100, 0, 900, 1000), focus=(0.5, 0.0))
+    (made,) = entries_of(DataSet((picture,), ()), TrainingSettings())
+    (plain,) = entries_of(DataSet((Picture(Path("a.png"), 800, 1000, "a"),), ()), TrainingSettings())
+    assert made.fit.box == (100, 0, 900, 1000) and plain.fit.box is None
+    assert (made.fit.size, made.fit.resized) == (plain.fit.size, plain.fit.resized)
+    assert made.fit.corner[1] == 0 <= plain.fit.corner[1]

@@ -163,3 +163,10 @@ def test_the_cropped_share_is_the_area_outside_the_bucket() -> None:
     assert cropped_share(Fit((512, 512), (512, 512), (0, 0))) == 0
     assert cropped_share(Fit((100, 50), (100, 100), (0, 25))) == 0.5
     assert cropped_share(Fit((60, 60), (100, 90), (20, 15))) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("focus", "corner"), [(0.5, 128), (0.0, 0), (1.0, 256), (0.45, 90)])
+def test_the_focus_stays_as_near_to_the_middle_as_it_can(focus: float, corner: int) -> None:
+    rules = Rules(512, enabled=False)
+    assert fit(768, 512, rules, (focus, 0.5)).corner == (corner, 0)
+    assert fit(512, 768, rules, (0.5, focus)).corner == (0, corner)

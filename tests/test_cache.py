@@ -174,7 +174,7 @@ def test_a_folder_inside_a_part_of_the_model_does_no_harm(bench: Bench) -> None:
 
 def test_mirrored_latents_are_those_of_the_mirrored_picture(bench: Bench) -> None:
     cache = bench.cache(flip=True)
-    entry = next(e for e in bench.entries() if e.fit.size == e.fit.resized == (64, 64))
+    entry = next(e for e in bench.entries(flip=True) if e.fit.size == e.fit.resized == (64, 64))
     cache.fill_pictures([entry], bench.load, bench.note)
     plain, mirrored = cache.latents(entry, False), cache.latents(entry, True)
     assert not torch.allclose(plain, mirrored, atol=1e-3)
@@ -217,7 +217,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_an_unreadable_picture_is_named_once_and_the_others_are_encoded(flip: bool, bench: Bench) -> None:
-    entries = bench.entries()
+    entries = bench.entries(flip=flip)
     path = entries[2].picture.path
     path.write_bytes(path.read_bytes()[:200])
     entries[4].picture.path.unlink()
@@ -343,3 +343,48 @@ def test_the_users_cache_folder_is_the_platforms(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setenv(variable, str(tmp_path))
     assert caches.user_cache_folder() == tmp_path / expected
+
+
+def test_masks_are_kept_beside_the_latents_at_their_size(bench: Bench) -> None:
+    entry = next(e for e in bench.entries(flip=True) if e.fit.size == e.fit.resized == (64, 64))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (0, 0, 32, 64))  # the left half
+    mask.save(entry.picture.path.with_name("mask.png"))
+    entry = replace(entry, picture=replace(entry.picture, mask=entry.picture.path.with_name("mask.png")))
+    cache = bench.cache(masked_loss=True)
+    assert cache.fill_pictures([entry], bench.load, bench.note) == []
+    latents, found = cache.picture(entry, False)
+    assert found is not None and found.shape == (1, *latents.shape[1:])
+    half = found.shape[2] // 2
+    assert torch.equal(found[..., :half], torch.ones(1, found.shape[1], half)) and not found[..., half:].any()
+    mirrored = cache.picture(entry, True)[1]
+    assert mirrored is not None and torch.equal(mirrored, found.flip(2))
+    plain = bench.cache()
+    plain.fill_pictures([entry], bench.load, bench.note)
+    assert plain.picture(entry, False)[1] is None and torch.equal(plain.latents(entry, False), latents)
+    mask.paste(255, (0, 0, 64, 64))
+    mask.save(entry.picture.path.with_name("mask.png"))
+    again = bench.cache(masked_loss=True)
+    again.fill_pictures([entry], bench.load, bench.note)
+    whole = again.picture(entry, False)[1]
+    assert whole is not None and bool((whole == 1).all())  # another mask is noticed
+
+
+def test_weights_in_a_prompt_have_their_own_encodings(bench: Bench) -> None:
+    told = {}
+    for weights in (False, True):
+        cache = bench.cache(prompt_weights=weights)
+        cache.fill_captions(["a (hat:1.5)"], bench.load, bench.note)
+        told[weights] = cache.conditioning("a (hat:1.5)").states
+        assert bench.texts == 1
+    assert not torch.equal(told[False], told[True])
+
+
+def test_a_crop_is_noticed_and_encoded(bench: Bench) -> None:
+    entry = bench.entries()[0]
+    cache = bench.cache()
+    cache.fill_pictures([entry], bench.load, bench.note)
+    cropped = replace(entry, fit=replace(entry.fit, box=(4, 4, 40, 40)))
+    cache.fill_pictures([cropped], bench.load, bench.note)
+    assert bench.pictures == 2
+    assert not torch.equal(cache.latents(cropped, False), cache.latents(entry, False))

@@ -174,3 +174,48 @@ def test_the_trigger_word_is_neither_moved_nor_dropped(caption: str, shuffle: bo
 def test_a_trigger_of_two_tags_keeps_both_in_front() -> None:
     asked = mixing(trigger="zorblin, blue fox", tag_dropout=0.5)
     assert all(t.startswith("zorblin, blue fox") for t in variants("a, b, c, d", asked, "1"))
+
+
+def test_lines_are_variants_when_that_is_wanted() -> None:
+    lines = ("a red fox", "zorblin, a fox", "a red fox")
+    shown = variants(
+        "a red fox zorblin, a fox", TrainingSettings(trigger="zorblin", caption_lines="variants"), "1", lines
+    )
+    assert shown == ["zorblin, a red fox", "zorblin, a fox"]
+    assert variants("one", TrainingSettings(caption_lines="variants"), "1") == ["one"]
+    assert variants("a b", TrainingSettings(), "1", ("a", "b")) == ["a b"]
+    many = variants("x", TrainingSettings(caption_lines="variants", caption_variants=3), "1", tuple("abcdefgh"))
+    assert len(many) == 3 and set(many) <= set("abcdefgh")
+
+
+def test_wildcards_are_all_shown_or_a_choice_of_too_many() -> None:
+    asked = TrainingSettings(wildcards=True, caption_variants=6)
+    assert variants("a {red|blue|} fox", asked, "1") == ["a red fox", "a blue fox", "a fox"]
+    many = variants("{1|2|3|4} {1|2|3|4}", asked, "1")
+    assert 1 < len(many) <= 6 and many == variants("{1|2|3|4} {1|2|3|4}", asked, "1")
+    assert variants("{a|b}", TrainingSettings(), "1") == ["{a|b}"]
+    mixed = variants("{red|blue} fox, b, c", mixing(wildcards=True, caption_variants=8), "1")
+    assert len(mixed) == 8 and sum("red fox" in text for text in mixed) == 4
+
+
+def test_tags_outside_of_the_separators_stay_in_place() -> None:
+    asked = mixing(keep_separator="|||", keep_tokens=0, tag_dropout=0.5, caption_variants=40)
+    texts = variants("a, b ||| c, d, e ||| f", asked, "1")
+    assert all(text.startswith("a, b") and text.endswith("f") and "|" not in text for text in texts)
+    assert {"c", "d", "e"} <= {tag for text in texts for tag in text.split(", ")}
+    assert len(set(texts)) > 5
+    assert variants("a ||| b", TrainingSettings(keep_separator="|||"), "1") == ["a, b"]
+    counted = variants("a, b, c", mixing(keep_separator="|||", keep_tokens=1), "1")
+    assert all(text.startswith("a, ") for text in counted)  # without one in the caption, tags are counted
+
+
+def test_protected_tags_are_never_dropped() -> None:
+    asked = mixing(tag_dropout=1, protected_tags="Red, blue hat ", caption_variants=20)
+    texts = variants("a, red, b, blue hat, c", asked, "1")
+    assert {frozenset(text.split(", ")) for text in texts} == {frozenset(("red", "blue hat"))}
+    assert len(set(texts)) == 2
+
+
+def test_commas_in_a_weighted_group_do_not_tear_it_apart() -> None:
+    texts = variants("(a, b:1.2), c, d", mixing(prompt_weights=True), "1")
+    assert all("(a, b:1.2)" in text for text in texts)

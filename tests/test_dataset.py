@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import draw_pictures
-from trainer import pixels
+from trainer import edits, pixels
 from trainer.dataset import DataSet, Picture, require_captions, scan, scan_training
 from trainer.errors import DataError
-from trainer.settings import TrainingSettings
+from trainer.settings import Concept, TrainingSettings
 
 UNKNOWN = "it is not a picture, or of an unknown kind"
 
@@ -179,15 +179,15 @@ def test_missing_captions_are_counted_unless_all_are_missing(pictures: Path) -> 
 
 
 def test_pictures_without_any_words_are_refused_unless_there_is_a_trigger(pictures: Path) -> None:
-    require_captions(scan(pictures), pictures, "")
+    require_captions(scan(pictures), TrainingSettings(data=pictures))
     for file in sorted(pictures.glob("*.txt"))[1:]:
         file.unlink()
-    require_captions(scan(pictures), pictures, "")
+    require_captions(scan(pictures), TrainingSettings(data=pictures))
     (pictures / "0.txt").write_text("")
     data = scan(pictures)
-    require_captions(data, pictures, "zorblin")
+    require_captions(data, TrainingSettings(data=pictures, trigger="zorblin"))
     with pytest.raises(DataError, match=r"No picture in .* has a caption, and there is no trigger word\. Write"):
-        require_captions(data, pictures, "")
+        require_captions(data, TrainingSettings(data=pictures))
 
 
 def test_without_a_folder_of_their_own_pictures_without_words_are_counted(pictures: Path) -> None:
@@ -195,10 +195,10 @@ def test_without_a_folder_of_their_own_pictures_without_words_are_counted(pictur
         file.unlink()
     data = scan(Path(), more=[pictures])
     with pytest.raises(DataError, match=r"^None of the 6 pictures has a caption, and there is no trigger word\. Write"):
-        require_captions(data, Path(), "")
+        require_captions(data, TrainingSettings())
     put(pictures.parent / "more" / "a.png", caption=None)
     with pytest.raises(DataError, match=r"^None of the 7 pictures has a caption"):
-        require_captions(scan(pictures, more=[pictures.parent / "more"]), pictures, "")
+        require_captions(scan(pictures, more=[pictures.parent / "more"]), TrainingSettings(data=pictures))
 
 
 def test_more_folders_and_single_files_come_after_the_folder_in_the_order_given(tmp_path: Path) -> None:
@@ -292,3 +292,74 @@ def test_a_copy_of_the_folder_elsewhere_gives_the_same_list(tmp_path: Path) -> N
     one, two = (scan(tmp_path / name) for name in ("one", "two"))
     assert shown(one, tmp_path / "one") == shown(two, tmp_path / "two")
     assert [(p.caption, p.repeats) for p in one.pictures] == [(p.caption, p.repeats) for p in two.pictures]
+
+
+def test_concepts_are_further_folders_with_their_own_repeats(tmp_path: Path) -> None:
+    for name in ("own/a.png", "b/2_x/b.png", "c/c.png"):
+        put(tmp_path / name)
+    concepts = (Concept(folder=tmp_path / "b", repeats=3), Concept(folder=tmp_path / "c", regularization=True))
+    given = TrainingSettings(data=tmp_path / "own", repeats=10, concepts=concepts)
+    found = scan_training(given).pictures
+    assert [(p.path.name, p.concept, p.repeats) for p in found] == [("a.png", 0, 10), ("b.png", 1, 6), ("c.png", 2, 1)]
+    assert [p.key for p in found] == ["a.png", (tmp_path / "b/2_x/b.png").as_posix(), (tmp_path / "c/c.png").as_posix()]
+    alone = scan_training(given.model_copy(update={"data": Path(), "left_out": (found[1].key,)}))
+    assert [p.path.name for p in alone.pictures] == ["c.png"] and [p.path.name for p in alone.left_out] == ["b.png"]
+    with pytest.raises(
+        DataError, match=r"^All pictures are regularisation pictures; there is none to learn from\. Add"
+    ):
+        require_captions(alone, given)
+    gone = given.model_copy(update={"concepts": (Concept(folder=tmp_path / "gone"),)})
+    with pytest.raises(DataError, match=r"^Pictures, concept 1 folder .*gone does not exist\. Check the path\.$"):
+        scan_training(gone)
+
+
+def test_a_concept_needs_words_or_a_trigger_of_its_own(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", caption=None)
+    with_trigger = TrainingSettings(concepts=(Concept(folder=tmp_path, trigger="blix"),))
+    require_captions(scan_training(with_trigger), with_trigger)
+    without = TrainingSettings(concepts=(Concept(folder=tmp_path, trigger=""),), trigger="zorblin")
+    with pytest.raises(DataError, match="has a caption, and there is no trigger word"):
+        require_captions(scan_training(without), without)
+
+
+def test_masks_belong_to_pictures_and_are_none_themselves(tmp_path: Path) -> None:
+    for name in (
+        "a.png",
+        "a-mask.png",
+        "b.jpg",
+        "b-masklabel.png",
+        "masklabel/c.png",
+        "c.png",
+        "lone-mask.png",
+        "masklabel/d.png",
+    ):
+        put(tmp_path / name)
+    found = {p.relative: p.mask for p in scan(tmp_path).pictures}
+    assert found == {
+        "a.png": tmp_path / "a-mask.png", "b.jpg": tmp_path / "b-masklabel.png", "c.png": tmp_path / "masklabel/c.png",
+        "lone-mask.png": None, "masklabel/d.png": None,
+    }  # fmt: skip
+
+
+def test_crops_and_painted_masks_are_applied_to_pictures_that_are_still_the_same(tmp_path: Path) -> None:
+    for name in ("pictures/a.png", "pictures/b.png", "pictures/c.png"):
+        put(tmp_path / name)
+    width, height = scan(tmp_path / "pictures").pictures[0].seen_px
+    made = edits.Edits(tmp_path / "edits")
+    made.set("a.png", edits.Edit((width, height), (1, 2, width, height), (0.2, 0.7)))
+    made.paint("b.png", (width, height), Image.new("L", (width, height), 255))
+    made.set("c.png", edits.Edit((9, 9), (0, 0, 5, 5)))
+    data = scan_training(TrainingSettings(data=tmp_path / "pictures", edits=tmp_path / "edits"))
+    a, b, c = data.pictures
+    assert (a.box, a.focus, a.seen_px) == ((1, 2, width, height), (0.2, 0.7), (width - 1, height - 2))
+    assert b.mask is not None and b.mask.is_file() and b.mask.parent == tmp_path / "edits" / "masks"
+    assert (c.box, c.seen_px) == (None, (width, height))
+    assert any(f"c.png is {width} x {height} px now and was 9 x 9 px when" in problem for problem in data.problems)
+
+
+def test_the_lines_of_a_caption_file_are_kept_when_there_are_several(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", caption="a red fox\n\n  a fox \n")
+    put(tmp_path / "b.png", caption="one line\n")
+    a, b = scan(tmp_path).pictures
+    assert (a.caption, a.lines) == ("a red fox a fox", ("a red fox", "a fox"))
+    assert (b.caption, b.lines) == ("one line", ())

@@ -309,3 +309,24 @@ def test_losses_of_half_precision_numbers_are_computed_in_fp32() -> None:
     """300^2 overflows fp16 (largest 65504)."""
     prediction, target = (torch.full((1, 4, 2, 2), x, dtype=torch.float16) for x in (300.0, 0.0))
     assert diffusion.picture_losses(prediction, target, OFF).tolist() == [90000.0]
+
+
+def test_only_what_the_mask_shows_counts_and_a_small_mask_counts_as_much() -> None:
+    prediction, target = torch.zeros(2, 4, 8, 8), torch.ones(2, 4, 8, 8)
+    target[:, :, :, 4:] = 3
+    left = torch.zeros(1, 8, 8)
+    left[..., :4] = 1
+    mask = diffusion.stacked_masks([left, None], target)
+    assert mask is not None and mask.shape == (2, 1, 8, 8)
+    alone = TrainingSettings(mask_outside=0)
+    assert diffusion.picture_losses(prediction, target, alone, mask).tolist() == pytest.approx([1, 5])
+    soft = TrainingSettings(mask_outside=0.5)
+    assert diffusion.picture_losses(prediction, target, soft, mask).tolist() == pytest.approx([(1 + 0.5 * 9) / 1.5, 5])
+    none = torch.zeros(2, 1, 8, 8)
+    assert diffusion.picture_losses(prediction, target, alone, none).tolist() == [0, 0]
+    assert diffusion.stacked_masks([None, None], target) is None
+    everywhere = torch.ones(2, 1, 8, 8)
+    for loss in ("mse", "huber"):
+        asked = TrainingSettings(loss=loss)
+        plain = diffusion.picture_losses(prediction, target, asked)
+        assert diffusion.picture_losses(prediction, target, asked, everywhere).tolist() == pytest.approx(plain.tolist())

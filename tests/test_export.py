@@ -6,8 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import pytest
@@ -29,6 +28,10 @@ from trainer.metadata import Words
 from trainer.preview import Painter
 from trainer.run_folder import RunFolder
 from trainer.settings import PreviewPrompt, TrainingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 CPU = torch.device("cpu")
 METADATA = {
@@ -158,13 +161,12 @@ def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path: Path, monkeypatch: 
 def test_a_file_that_comes_back_damaged_is_not_called_saved(
     damage: slice | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Path.read_bytes
+    def damaged(path: Path, write: Callable[[Path], object]) -> None:
+        write(path)
+        raw = path.read_bytes()
+        path.write_bytes(raw[damage] if damage else raw[:-1] + bytes([raw[-1] ^ 1]))
 
-    def damaged(path: Path) -> bytes:
-        raw = read(path)
-        return raw[damage] if damage else raw[:-1] + bytes([raw[-1] ^ 1])
-
-    monkeypatch.setattr(Path, "read_bytes", damaged)
+    monkeypatch.setattr(export, "write_atomically", damaged)
     with pytest.raises(RunError, match=rf"a\.safetensors {message}.*Check the disk and export again"):
         export.write(tmp_path / "a.safetensors", tensors(), METADATA, "fp16")
 

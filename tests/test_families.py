@@ -112,13 +112,17 @@ def test_a_lora_given_as_base_model_is_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
 def test_a_file_of_something_unknown_is_said(name: str, tmp_path: Path) -> None:
     safetensors.torch.save_file({"model.diffusion_model.out.2.bias": torch.zeros(2)}, tmp_path / name)
-    with pytest.raises(ModelError, match=f"{name} holds 1 tensor of a kind that is not known, e.g. model.diffusion_model"):
+    with pytest.raises(
+        ModelError, match=f"{name} holds 1 tensor of a kind that is not known, e.g. model.diffusion_model"
+    ):
         families.detect(tmp_path / name)
 
 
 def test_a_folder_of_single_files_is_said(tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "nice.safetensors")
-    with pytest.raises(ModelError, match=r"is a folder of single files, e\.g\. nice\.safetensors\. Choose the file itself"):
+    with pytest.raises(
+        ModelError, match=r"is a folder of single files, e\.g\. nice\.safetensors\. Choose the file itself"
+    ):
         families.detect(tmp_path)
 
 

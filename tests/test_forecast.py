@@ -74,7 +74,7 @@ def test_the_length_is_that_of_the_run_also_with_regularisation_pictures_and_mix
     prior = dataset.scan(draw_pictures(tmp_path / "prior", count=4))
     chosen = settings(epochs=7, batch_size=2, accumulation=3, shuffle_tags=True, trigger="zz", repeats=2, data=pictures)
     data = dataset.scan_training(chosen)
-    batches = Batches(entries_of(data, chosen), entries_of(prior, chosen, trigger=False), chosen)
+    batches = Batches(entries_of(data, chosen) + entries_of(prior, chosen, is_prior=True), chosen)
     found = length(chosen, data, prior)
     assert (found.total_steps, found.steps_per_epoch) == (batches.total_steps, batches.steps_per_epoch)
     seen = sum(len(batches.batch(n)) for n in range(batches.per_epoch))

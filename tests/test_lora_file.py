@@ -14,7 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from trainer.errors import ModelError
-from trainer.lora_file import describe, file_sha256, read_header
+from trainer.lora_description import describe
+from trainer.lora_file import file_sha256, read_header
 
 METADATA = {
     "ss_sd_model_name": "animé.safetensors", "ss_base_model_version": "sd_v1", "ss_network_dim": "4",
@@ -70,9 +71,9 @@ def test_every_kind_of_number_is_measured_right(kind: str, tmp_path: Path) -> No
 
 def test_a_file_without_metadata_or_with_odd_metadata_is_read(tmp_path: Path) -> None:
     entry = {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}
-    for metadata in (None, [], "text", {}, {"a": 1}):
+    for metadata in (None, {}, {"a": "b"}):
         header = read_header(put(tmp_path / "a.safetensors", {"__metadata__": metadata, "x": entry}, b"1234"))
-        assert header.metadata == {} and header.shapes == {"x": (2,)}
+        assert header.metadata == (metadata or {}) and header.shapes == {"x": (2,)}
     assert read_header(put(tmp_path / "a.safetensors", {"__metadata__": {"a": "b"}})).shapes == {}
 
 
@@ -129,17 +130,39 @@ F32 = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
         ({"a": F32, "b": F32 | {"data_offsets": [20, 36]}}, "is damaged: b overlaps another tensor, or leaves a gap"),
         ({"a": F32 | {"data_offsets": [48, 64]}}, "is damaged: a overlaps another tensor, or leaves a gap"),
         ({"a": F32, "b": F32 | {"data_offsets": [16, 32]}, "c": F32 | {"data_offsets": [32, 48]}}, None),
-        ({"b": F32 | {"data_offsets": [16, 32]}, "a": F32}, None),  # any order
+        ({"c": F32 | {"data_offsets": [32, 48]}, "b": F32 | {"data_offsets": [16, 32]}, "a": F32}, None),  # any order
+        ({"b": F32 | {"data_offsets": [16, 32]}, "a": F32}, "is damaged: 16 bytes follow its last tensor"),
+        ({"a": F32 | {"shape": [2**70, 0]}}, "is damaged: the size of a does not fit its shape"),
+        ({"a": F32 | {"shape": [1] * 33}}, "is damaged: the size of a does not fit its shape"),
+        ({"a": F32 | {"shape": [2**62] * 100_000}}, "is damaged: the size of a does not fit its shape"),
+        ({"a": F32 | {"data_offsets": [2**64, 2**64 + 16]}}, "is damaged: the size of a does not fit its shape"),
+        ({"a": F32 | {"shape": [True, 4]}}, "is damaged: its header has an entry that makes no sense"),
+        (
+            {"__metadata__": {"n": 1}, "a": F32},
+            "is damaged: what it says under n is no text, so no program can load it",
+        ),
+        ({"__metadata__": {"ok": None}, "a": F32}, "is damaged: what it says under ok is no text"),
+        ({"__metadata__": []}, "is damaged: what it says about itself is no table"),
+        ({"__metadata__": "text"}, "is damaged: what it says about itself is no table"),
+        (b'{"\\ud800": {}}', "is not a .safetensors file: its header cannot be read"),
+        (b'{"__metadata__": {"a": "\\uDFFF"}}', "is not a .safetensors file: its header cannot be read"),
+        ('{"a": {}}'.encode("utf-16"), "is not a .safetensors file: its header cannot be read"),
+        ('{"é": {}}'.encode("latin-1"), "is not a .safetensors file: its header cannot be read"),
+        (b'{"a": ' + b'{"a": ' * 50_000 + b"}" * 50_001, "is not a .safetensors file: its header cannot be read"),
+        (
+            {"a\x1b[2J" + "b" * 500: {}},
+            "is damaged: its header has an entry that makes no sense \\(a\N{REPLACEMENT CHARACTER}\\[2Jb{100,120}…\\)",
+        ),
         ({"a": {}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": []}, "is damaged: its header has an entry that makes no sense"),
         ({"a": None}, "is damaged: its header has an entry that makes no sense"),
-        ({"a": F32 | {"dtype": "F7"}}, "is damaged: its header has an entry that makes no sense"),
+        ({"a": F32 | {"dtype": "F7"}}, "holds numbers of a kind that is not known (F7, in a)"),
         ({"a": F32 | {"dtype": []}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": F32 | {"shape": 4}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": F32 | {"shape": ["x"]}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": F32 | {"shape": "22"}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": F32 | {"shape": [2.5, 2]}}, "is damaged: its header has an entry that makes no sense"),
-        ({"a": F32 | {"shape": [float("inf"), 2]}}, "is damaged: its header has an entry that makes no sense"),
+        ({"a": F32 | {"shape": [float("inf"), 2]}}, "is not a .safetensors file: its header cannot be read"),
         ({"a": F32 | {"data_offsets": [0]}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": F32 | {"data_offsets": ["0", "16"]}}, "is damaged: its header has an entry that makes no sense"),
         ({"a": F32 | {"data_offsets": [0.0, 16.0]}}, "is damaged: its header has an entry that makes no sense"),
@@ -151,11 +174,12 @@ def test_a_header_that_lies_is_told_in_a_sentence(header: object, sentence: str 
     if sentence is None:
         assert set(read_header(path).shapes) == set(header)  # type: ignore[call-overload]
         return
-    with pytest.raises(ModelError, match=f"^a.safetensors {sentence}"):
+    with pytest.raises(ModelError, match=f"^a.safetensors {sentence.replace('(F7, in a)', '.F7, in a')}") as raised:
         read_header(path)
+    assert len(str(raised.value)) < 300
 
 
-@pytest.mark.parametrize("length", [2**64 - 1, 2**63, 100_000_001, 100_000_000, 60, 0])
+@pytest.mark.parametrize("length", [2**64 - 1, 2**63, 9_000_000_000, 100_000_001, 100_000_000, 60, 0])
 def test_a_header_length_that_lies_is_told_in_a_sentence(length: int, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is not a \.safetensors file"):
         read_header(put(tmp_path / "a.safetensors", {}, bytes(20), length))
@@ -196,11 +220,11 @@ def test_a_lora_is_described_for_people(lora: Path) -> None:
     rows = {heading: dict(pairs) for heading, pairs in told.rows.items()}
     assert rows == {
         "File": {
-            "size": "0.0 MB", "precision": "F16, F32", "layers": "1 in the text encoder, 2 in the UNet", "rank": "2, 4",
-            "alpha": "2.0", "DoRA": "no",
+            "what it is": "LoRA", "layer names": "kohya's", "made with": "not said", "size": "0.0 MB", "precision": "F16, F32", "layers": "1 in the text encoder, 2 in the UNet", "rank": "2, 4",
+            "alpha": "2.0",
         },
         "About": {
-            "base model": "animé.safetensors (sd_v1)", "architecture": "stable-diffusion-v1/lora",
+            "made for": "SD 1.x", "base model": "animé.safetensors (sd_v1)", "architecture": "stable-diffusion-v1/lora",
             "trigger words": "zörblin", "most frequent tags": "zörblin (30), snow (20), fox (12)", "author": "Ünal",
             "date": "2026-11-24T10:00:00",
         },
@@ -220,9 +244,10 @@ def test_a_lora_that_says_nothing_about_itself_is_described_too(tmp_path: Path) 
     told = describe(tmp_path / "plain.safetensors")
     rows = {heading: dict(pairs) for heading, pairs in told.rows.items()}
     assert told.title == "plain" and rows["Training"] == {}
-    assert rows["File"]["DoRA"] == "yes" and rows["File"]["alpha"] == "not said" and rows["File"]["rank"] == "8"
+    assert rows["File"]["what it is"] == "DoRA" and rows["File"]["alpha"] == "none in it, taken as the rank"
+    assert rows["File"]["rank"] == "8"
     assert rows["File"]["layers"] == "1 in text encoder 1, 1 in text encoder 2, 1 in other parts"
-    assert set(rows["About"].values()) == {"not said (family not said)", "not said"}
+    assert set(rows["About"].values()) == {"not said"}
 
 
 @pytest.mark.parametrize(
@@ -236,10 +261,12 @@ def test_odd_tag_counts_do_not_break_the_description(frequency: str, tmp_path: P
     assert told["most frequent tags"] == ("fox (2)" if "fox" in frequency else "not said")
 
 
-def test_a_file_of_another_kind_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_said_to_be_one(tmp_path: Path) -> None:
     save_file({"model.diffusion_model.x": np.zeros(2, np.float32)}, tmp_path / "base.safetensors")
-    sentence = r"^base\.safetensors holds no LoRA layers .*: 1 tensors, e\.g\. model\.diffusion_model\.x\."
-    with pytest.raises(ModelError, match=sentence):
-        describe(tmp_path / "base.safetensors")
-    with pytest.raises(ModelError, match=r"holds no LoRA layers .*: 0 tensors, e\.g\. none"):
-        describe(put(tmp_path / "empty.safetensors", {}))
+    told = describe(tmp_path / "base.safetensors")
+    sentence = "base.safetensors is a file of 1 tensor of a kind that is not known, e.g. model.diffusion_model.x, not a LoRA. Choose a LoRA file."
+    assert told.problem == sentence and dict(told.rows["File"])["note"] == sentence
+    assert dict(told.rows["File"])["what it is"] == "no LoRA"
+    assert describe(put(tmp_path / "empty.safetensors", {})).problem == (
+        "empty.safetensors is empty, not a LoRA. Choose a LoRA file."
+    )

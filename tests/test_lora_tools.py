@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,22 +12,25 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from app.cli import main
-from app.tools_command import file_and_weight
 from tests.test_export import encoded, pipeline, trained
-from tests.test_lora_names import TRUE_SIZES
-from trainer import export, families, lora_convert, lora_file, lora_tools
+from trainer import export, families, lora_convert, lora_description, lora_file, lora_tools
 from trainer.errors import ModelError
-from trainer.families import lora_names
-from trainer.lora_tools import Layer, Rule
+from trainer.lora_rank import Rule
+from trainer.lora_tools import Layer
+from trainer.tasks import Cancelled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Tensors = dict[str, torch.Tensor]
 
-LINEAR, POINT, WIDE = "lora_unet_mid_block_attentions_0_proj_in", "lora_unet_p", "lora_unet_mid_block_resnets_0_conv1"
+LINEAR, POINT, WIDE = (
+    "lora_unet_mid_block_attentions_0_proj_in",
+    "lora_unet_down_blocks_0_attentions_0_proj_in",
+    "lora_unet_mid_block_resnets_0_conv1",
+)
 SHAPES: dict[str, tuple[tuple[int, ...], int]] = {LINEAR: ((24,), 40), POINT: ((12, 1, 1), 20), WIDE: ((8, 3, 3), 30)}
 
 
@@ -273,7 +274,7 @@ def test_a_merged_file_says_where_it_comes_from(tmp_path: Path) -> None:
     assert not {"ss_steps", "ss_sd_model_name", "modelspec.author"} & set(told), "true of none of them"
     raw = out.read_bytes()
     assert told["sshs_model_hash"] == hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()
-    assert lora_file.describe(out).title == "Cat + b"
+    assert lora_description.describe(out).title == "Cat + b"
 
 
 def test_a_resized_file_keeps_what_it_said_and_its_precision(tmp_path: Path) -> None:
@@ -341,134 +342,52 @@ def test_diffusers_computes_the_same_with_peft_names_and_they_turn_back(
     close(dense(back), dense(before))
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
-def test_names_agree_with_those_of_a_loaded_model(family: str, tiny_models: dict[str, Path]) -> None:
-    """Both ways, every layer that can have an adapter; the text encoders' level text_model is left to the reader."""
-    backbone = families.load(tiny_models[family])
-    backbone.load_unet(torch.float32, torch.device("cpu"))
-    backbone.load_text_encoders(torch.float32, torch.device("cpu"))
-    modules = backbone.lora_modules(("attention", "feed_forward", "projections", "convolutions"), text=True)
-    for part, names in modules.items():
-        for name in names:
-            for stem in backbone.stems(part, name):
-                found = lora_names.path(stem)
-                assert found is not None
-                assert (found[0], found[1].removeprefix("text_model.")) == (part, name.removeprefix("text_model."))
-            assert lora_names.stem(part, name, backbone.family) == backbone.stems(part, name)[0]
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers how many numbers the largest tensor had that torch made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(value, torch.Tensor):
+                self.numbers = max(self.numbers, value.numel())
+        return out
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
-def test_every_name_in_a_true_file_turns_into_a_path_and_back(family: str) -> None:
-    """The names that kohya writes for models of true size, from the independent table of tests/test_lora_names.py."""
-    true = TRUE_SIZES[family]
-    stems = true.layers | true.convolutions | true.text
-    for stem in stems:
-        found = lora_names.path(stem)
-        assert found is not None and lora_names.stem(*found, families.FAMILIES[family]) == stem
-        assert stem.startswith("lora_te") or "_blocks." in found[1] or "mid_block." in found[1]
-    assert len({lora_names.path(stem) for stem in stems}) == len(stems) > 300
+@pytest.mark.parametrize("rule", [None, Rule("rank", 4), Rule("energy", 0.9), Rule("cumulative", 0.9, 3)], ids=str)
+def test_no_weight_is_made_as_a_whole(rule: Rule | None) -> None:
+    """A whole one has 500 x 400 numbers; halves of rank 12 have 12 x 500."""
+    halves = [(torch.randn(6, 400), torch.randn(500, 6)) for _ in range(2)]
+    loras = [({"lora_unet_a": Layer(down, up, 4.0)}, 0.5) for down, up in halves]
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        lora_tools.merge(loras, ["a", "b"], rule)
+    assert 12 * 400 <= largest.numbers <= 12 * 500
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        halves[0][1] @ halves[0][0]
+    assert largest.numbers == 500 * 400, "it sees those that are"
 
 
-@pytest.mark.parametrize(
-    ("names", "family"),
-    [
-        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 768)}, "sd1"),
-        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 1024)}, "sd2"),
-        ({"unet.x.attn2.to_v.lora_A.weight": (4, 2048)}, "sdxl"),
-        ({"lora_te2_text_model_x.lora_down.weight": (4, 1280)}, "sdxl"),
-        ({"lora_unet_output_blocks_0_1_proj_in.lora_down.weight": (4, 1280)}, "sdxl"),
-        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 4096)}, None),
-        ({"lora_te_text_model_x.lora_down.weight": (4, 768)}, None),
-    ],
-)
-def test_the_family_is_told_from_layers_when_the_file_does_not_say(
-    names: dict[str, tuple[int, ...]], family: str | None
-) -> None:
-    found = lora_names.family_of({}, names)
-    assert (found.id if found else None) == family
+def test_giving_up_leaves_nothing_behind_and_what_was_there_as_it_was(tmp_path: Path) -> None:
+    a, out = save(tmp_path / "a.safetensors", lora(1)), save(tmp_path / "o.safetensors", lora(2))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for when, place in (("Reading files", 1), ("Merging layers", 2), ("Resizing layers", 3), ("Writing o.safetensors", 0)):  # fmt: skip
+
+        def tell(label: str, done: int, total: int, when: str = when, place: int = place) -> None:
+            if (label, done) == (when, place):
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            lora_tools.merge_files([(a, 1.0), (a, 1.0)], out, "fp16", tell=tell)
+            lora_tools.resize_file(a, out, Rule("rank", 1), tell=tell)
+        assert when == "Resizing layers" or {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-def test_two_spellings_of_sdxl_become_the_one_that_every_client_reads() -> None:
-    ours, theirs = "lora_unet_input_blocks_4_1_proj_in", "lora_unet_down_blocks_1_attentions_0_proj_in"
-    a, b = ({k.replace(LINEAR, s): v for k, v in lora(i, stems=(LINEAR,)).items()} for i, s in enumerate((ours, theirs)))  # fmt: skip
-    out = merged((b, 1.0), (a, 1.0))
-    close(dense(out), {ours: dense(a)[ours] + dense(b)[theirs]})
-    assert set(dense(merged((b, 1.0)))) == {theirs}
-
-
-def test_pefts_settings_and_older_names_are_read() -> None:
-    family = next(iter(families.FAMILIES.values()))
-    down, up = torch.randn(4, 24), torch.randn(40, 4)
-    for keys in (
-        ("unet.mid_block.attentions.0.proj_in.lora_A.weight", "unet.mid_block.attentions.0.proj_in.lora_B.weight"),
-        ("base_model.model.mid_block.attentions.0.proj_in.lora_A.default.weight", "base_model.model.mid_block.attentions.0.proj_in.lora_B.default.weight"),
-        ("unet.mid_block.attentions.0.proj_in.lora.down.weight", "unet.mid_block.attentions.0.proj_in.lora.up.weight"),
-    ):  # fmt: skip
-        out = lora_convert.to_kohya(dict(zip(keys, (down, up), strict=True)), family, "x", {"unet.lora_alpha": 2})
-        close(dense(out), {LINEAR: 0.5 * up.double() @ down.double()})
-    told = {"unet.lora_alpha": 2, "unet.alpha_pattern": {"^mid_block\\.attentions\\.0\\.proj_in": 8}, "unet.use_rslora": True}  # fmt: skip
-    out = lora_convert.to_kohya(dict(zip(keys, (down, up), strict=True)), family, "x", told)
-    assert float(out[f"{LINEAR}.alpha"]) == 16
-
-
-# The command line
-
-
-def test_weights_are_read_after_a_colon() -> None:
-    assert [(str(p), w) for p, w in map(file_and_weight, ("a.safetensors", "a.safetensors:-0.5", "C:/x.safetensors:2", "C:/x.safetensors"))] == [("a.safetensors", 1), ("a.safetensors", -0.5), ("C:/x.safetensors", 2), ("C:/x.safetensors", 1)]  # fmt: skip
-
-
-def test_the_three_commands_write_and_say_what_they_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, out = str(save(tmp_path / "a.safetensors", lora(1), stems="x")), tmp_path / "o.safetensors"
-    assert main(["merge", f"{a}:0.8", f"{a}:-0.5", "--rank", "2", "--out", str(out)]) == 0
-    assert "(0.0 MB, fp16; 3 layers, rank 2, " in capsys.readouterr().out
-    assert main(["resize", a, "--out", str(out), "--frobenius", "0.9", "--force"]) == 0
-    assert "fp32; 3 layers, rank" in capsys.readouterr().out
-    b = str(save(tmp_path / "b.safetensors", lora(1, stems=(LINEAR, WIDE))))
-    assert main(["convert", b, "--to", "peft", "--out", str(out), "--force"]) == 0
-    assert "2 layers, rank 4; read back and compared" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["merge", "{t}/a.safetensors", "{t}/c.safetensors"], "a.safetensors is made for SD 1.x and c.safetensors for SDXL; LoRAs of different families cannot be merged."),
-        (["merge", "{t}/a.safetensors:0"], "must be a number other than 0"),
-        (["merge", "{t}/a.safetensors:nan"], "must be a number other than 0"),
-        (["merge", "{t}/a.safetensors:much"], '"much" after {t}/a.safetensors is no weight'),
-        (["merge", "{t}/none.safetensors"], "There is no file {t}/none.safetensors."),
-        (["resize", "{t}/a.safetensors", "--rank", "2", "--out", "{t}/a.safetensors", "--force"], "is the file that is read; choose another name"),
-        (["resize", "{t}/a.safetensors", "--rank", "2", "--out", "{t}/c.safetensors"], "exists already. Choose another name, or add --force"),
-        (["resize", "{t}/a.safetensors", "--rank", "2", "--out", "{t}/c"], "must end in .safetensors"),
-        (["convert", "{t}/a.safetensors", "--to", "kohya"], "a.safetensors has kohya's names already"),
-        (["convert", "{t}/d.safetensors", "--to", "peft"], "d.safetensors holds no LoRA layers in names that are known"),
-        (["convert", "{t}/a.safetensors", "--to", "peft"], "has a layer that no known family of models has: lora_unet_p."),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_one_sentence_and_changes_nothing(
-    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save(tmp_path / "a.safetensors", lora(1), ss_base_model_version="sd_v1")
-    save(tmp_path / "c.safetensors", lora(1), ss_base_model_version="sdxl_base_v1-0")
-    save(tmp_path / "d.safetensors", {"conv_in.weight": torch.ones(2, 2)})
-    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-    out = [] if "--out" in words else ["--out", "{t}/new.safetensors"]
-    assert main([w.replace("{t}", str(tmp_path)) for w in words + out]) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("Error: ") and err.count("\n") == 1 and sentence.replace("{t}", str(tmp_path)) in err
-    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("words", [["--energy", "1.5"], ["--rank", "0"], [], ["--rank", "1", "--energy", "0.5"]])
-def test_exactly_one_rule_that_makes_sense_must_be_given(words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        main(["resize", str(tmp_path / "a.safetensors"), "--out", "b.safetensors", *words])
-
-
-def test_help_needs_no_torch() -> None:
-    code = "import sys; from app import cli\ntry: cli.main(['merge', '--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "FILE[:WEIGHT]" in done.stdout, done.stderr
+def test_each_layer_is_told() -> None:
+    heard: list[tuple[str, int, int]] = []
+    lora_tools.resize(lora_tools.layers(lora(1), "a"), Rule("rank", 1), lambda *words: heard.append(words))
+    assert heard == [("Resizing layers", n, 3) for n in range(4)]
 
 
 def test_a_large_layer_never_becomes_dense() -> None:

@@ -54,7 +54,7 @@ def turned(path: Path, orientation: int, **options: Any) -> Path:
 
 def test_the_usual_picture_files_are_supported() -> None:
     assert {".png", ".jpg", ".jpeg", ".webp", ".bmp"} <= set(pixels.supported_suffixes())
-    assert set(pixels.SUFFIXES) - set(pixels.supported_suffixes()) <= {".avif"}
+    assert set(pixels.SUFFIXES) - set(pixels.supported_suffixes()) <= {".avif", ".jxl"}
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -255,3 +255,18 @@ def test_a_picture_is_scaled_before_it_is_cropped() -> None:
     assert abs(cut[8, 8] - [0, 0, 0]).max() < 10  # the last block of the lower row
     scaled = Image.fromarray(blocks(4)).resize((48, 32), Image.Resampling.LANCZOS)
     assert (cut == np.array(scaled)[16:32, 32:48]).all()
+
+
+def test_a_plugin_for_jpeg_xl_is_taken_when_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plugin_of_a_test.py").write_text('from PIL import Image\nImage.register_extension("PNG", ".jxl")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(pixels, "_PLUGIN", "plugin_of_a_test")
+    pixels.supported_suffixes.cache_clear()
+    try:
+        assert ".jxl" in pixels.supported_suffixes()
+    finally:
+        Image.EXTENSION.pop(".jxl")
+        pixels.supported_suffixes.cache_clear()
+    monkeypatch.setattr(pixels, "_PLUGIN", "no_such_plugin")
+    assert ".jxl" not in pixels.supported_suffixes()
+    pixels.supported_suffixes.cache_clear()

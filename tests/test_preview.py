@@ -20,7 +20,7 @@ from diffusers import (
 from PIL import Image
 
 from tests import tiny_models as makers
-from trainer import families, preview
+from trainer import families, picture_text
 from trainer.preview import SAMPLERS, Painter
 from trainer.settings import PreviewPrompt
 
@@ -194,13 +194,13 @@ def as_a1111_reads(text: str) -> dict[str, str]:
 def test_a1111_reads_the_parameters_back(prompt: str, negative: str) -> None:
     chosen = PROMPT.model_copy(update={"prompt": prompt, "negative": negative, "guidance": 7.5, "seed": 42})
     extra = {"Model": "my, model: v2", "LoRA": 'zörb "lin" \\o/, x', "LoRA step": "200", "Note": "two\nlines"}
-    read = as_a1111_reads(preview.parameters_text(chosen, extra))
+    read = as_a1111_reads(picture_text.parameters_text(chosen, extra))
     facts = {"Steps": "4", "Sampler": "DPM++ 2M", "CFG scale": "7.5", "Seed": "42", "Size": "64x64"}
     assert read == {"prompt": prompt, "negative": negative} | facts | extra | {"Note": "two lines"}
 
 
 def test_an_empty_negative_prompt_is_left_out() -> None:
-    text = preview.parameters_text(PROMPT.model_copy(update={"negative": ""}), {})
+    text = picture_text.parameters_text(PROMPT.model_copy(update={"negative": ""}), {})
     assert text == "a round thing\nSteps: 4, Sampler: DPM++ 2M, CFG scale: 7, Seed: 42, Size: 64x64"
 
 
@@ -210,8 +210,8 @@ def test_an_empty_negative_prompt_is_left_out() -> None:
 )
 def test_the_png_carries_the_parameters(prompt: str, chunk: bytes, tmp_path: Path) -> None:
     """ASCII in a tEXt chunk, which everybody reads, other text in an iTXt chunk, which is UTF-8."""
-    text = preview.parameters_text(PROMPT.model_copy(update={"prompt": prompt}), {})
-    preview.save(Image.new("RGB", (8, 8), "red"), tmp_path / "a.part", text)
+    text = picture_text.parameters_text(PROMPT.model_copy(update={"prompt": prompt}), {})
+    picture_text.save(Image.new("RGB", (8, 8), "red"), tmp_path / "a.part", text)
     assert chunk in (tmp_path / "a.part").read_bytes()
     with Image.open(tmp_path / "a.part") as picture:
         assert picture.format == "PNG"

@@ -10,20 +10,23 @@ import pytest
 
 from trainer import settings_file
 from trainer.errors import ConfigError
-from trainer.settings import GROUPS, VERSION, Info, PreviewPrompt, TrainingSettings, field_info, info, notes
+from trainer.settings import GROUPS, VERSION, Concept, Info, PreviewPrompt, TrainingSettings, field_info, info, notes
 
 FIELDS = list(TrainingSettings.model_fields)
-MODELS = (TrainingSettings, PreviewPrompt)
+MODELS = (TrainingSettings, PreviewPrompt, Concept)
 FOLDER = Path("/Bilder/Zörblin 絵 🦊")
 
 # Another value than the default for every field, all at once; noise_offset and multires_iterations exclude each other.
 OTHER: dict[str, Any] = {
     "base": "/Modelle/süß", "vae": FOLDER / "vae.safetensors", "precision": "bf16", "prediction": "v_prediction", "clip_skip": 2, "max_tokens": 225,
-    "device": "cuda:1", "gradient_checkpointing": True, "data": FOLDER, "more_data": (FOLDER / "more", FOLDER / "火.png"), "left_out": ("a/b.png",), "resolution": 768, "buckets": False,
+    "device": "cuda:1", "packed_weights": "off", "gradient_checkpointing": True, "data": FOLDER, "more_data": (FOLDER / "more", FOLDER / "火.png"), "left_out": ("a/b.png",),
+    "concepts": (Concept(folder=FOLDER / "2", trigger="", weight=0.5, regularization=True, flip=False, keep_tokens=2), Concept()),
+    "edits": FOLDER / "edits", "masked_loss": True, "mask_outside": 0.2, "alpha_mask": True, "resolution": 768, "buckets": False,
     "bucket_step": 32, "bucket_min": 320, "bucket_max": 1536, "upscale": False, "repeats": 3, "flip": True,
     "background": "rebeccapurple", "regularization": FOLDER / "class", "prior_weight": 0.5,
     "validation": FOLDER / "held out", "cache": "memory", "cache_folder": FOLDER / "cache",
     "trigger": "zörblin, \"q\"", "shuffle_tags": True, "keep_tokens": 2, "tag_dropout": 0.1, "caption_dropout": 0.05,
+    "protected_tags": "a, b", "keep_separator": "|||", "caption_lines": "variants", "wildcards": True, "prompt_weights": True,
     "caption_variants": 7, "rank": 8, "alpha": 4.5, "dropout": 0.1, "targets": ("convolutions", "attention"),
     "conv_rank": 4, "conv_alpha": 1.0, "train_text_encoder": True, "dora": True, "rslora": True,
     "start_from": FOLDER / "old.safetensors", "optimizer": "prodigy", "learning_rate": 1.0,
@@ -75,6 +78,9 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ({"data": 5}, "Pictures is 5; it must be a path."),
     ({"more_data": "/a"}, 'More pictures is "/a"; it must be a list.'),
     ({"more_data": ["/a", 5]}, "More pictures is 5; it must be a path."),
+    ({"concepts": [{"folder": "/a", "weight": 11}]}, "Concept 1: Loss weight is 11; it must lie between 0 and 10."),
+    ({"concepts": [{}, {"folder": 5}]}, "Concept 2: Folder is 5; it must be a path."),
+    ({"concepts": [{"folder": "/a", "wieght": 1}]}, 'Concept 1: Unknown setting "wieght" in run.toml. Did you mean "weight"?'),
     ({"left_out": "a.png"}, 'Left out is "a.png"; it must be a list.'),
     ({"left_out": [5]}, "Left out is 5; it must be text."),
     ({"regularization": False}, "Regularisation pictures is False; it must be a path."),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import pickle
 import sys
+import time
 import types
 import zipfile
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainer.errors import ModelError
-from trainer.families.headers import read
+from trainer.families.headers import identify, read
 from trainer.families.torch_file import is_torch_file, read_torch_header
 
 WEIGHTS: dict[str, torch.Tensor] = {
@@ -171,3 +173,50 @@ def test_damage_anywhere_gives_a_sentence_or_true_places(data: st.DataObject, wh
         assert "damaged.pt" in str(error)
     else:
         assert all(0 <= start <= stop <= len(raw) for start, stop in header.spans.values())
+
+
+def test_a_hypernetwork_and_its_lists_are_read_by_name(tmp_path: Path) -> None:
+    layers = {"linear.0.weight": torch.zeros(4, 2)}
+    torch.save({768: [layers, layers], "step": 3}, tmp_path / "h.pt")
+    assert set(read_torch_header(tmp_path / "h.pt").shapes) == {"768.0.linear.0.weight", "768.1.linear.0.weight"}
+    assert identify(tmp_path / "h.pt").title == "a hypernetwork"
+
+
+def test_a_checkpoint_that_was_packed_again_is_not_unpacked(tmp_path: Path) -> None:
+    """Sixty megabytes of instructions fit into sixty kilobytes of a compressed zip."""
+    with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * 30_000_000 + b"N.")
+    begin = time.thread_time()
+    with pytest.raises(ModelError, match=r"m\.pt was packed again after torch wrote it\. Unpack it, or get the model"):
+        read(tmp_path / "m.pt")
+    assert time.thread_time() - begin < 0.5
+
+
+@pytest.mark.parametrize("end", [pickle.STACK_GLOBAL, pickle.MEMOIZE + pickle.BINPERSID], ids=["name", "storage"])
+def test_tuples_of_tuples_never_become_text(end: bytes, tmp_path: Path) -> None:
+    """Two hundred instructions name a tuple whose text would have 2^200 characters."""
+    body = pickle.EMPTY_TUPLE + (pickle.DUP + pickle.TUPLE2) * 200 + pickle.DUP + end + pickle.STOP
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + body)
+    with contextlib.suppress(ModelError):
+        assert read(tmp_path / "m.pt").shapes == {}
+
+
+def test_an_encrypted_zip_is_told(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "m.pt")
+    raw = bytearray((tmp_path / "m.pt").read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    raw[raw.index(b"PK\x03\x04") + 6] |= 1
+    (tmp_path / "m.pt").write_bytes(raw)
+    with pytest.raises(ModelError, match=r"m\.pt is no checkpoint of torch, or it is damaged"):
+        read(tmp_path / "m.pt")
+
+
+def test_a_storage_that_is_said_to_be_endless_is_told(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2), "b": torch.ones(3)}, tmp_path / "m.pt", _use_new_zipfile_serialization=False)
+    raw = bytearray((tmp_path / "m.pt").read_bytes())
+    for place in (raw.rindex(b"\2\0\0\0\0\0\0\0"), raw.rindex(b"\3\0\0\0\0\0\0\0")):
+        raw[place : place + 8] = b"\xff" * 8
+    (tmp_path / "m.pt").write_bytes(raw)
+    with pytest.raises(ModelError, match=r"m\.pt is cut off\. Copy it again"):
+        read(tmp_path / "m.pt")

@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 
+from trainer import fused_lora
 from trainer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ class Adapter:
             if magnitude is not None:
                 magnitude.copy_(_norms(layer).reshape(magnitude.shape))
 
+    def fuse(self) -> int:
+        """Lets the layers that can take the quicker way of `fused_lora`; how many do. The numbers stay the same."""
+        return fused_lora.fuse(self.layers.values(), _NAME)
+
     def all_finite(self) -> bool:
         """Whether no weight is NaN or infinite. A sync point: not for the hot path."""
         return bool(torch.stack([p.isfinite().all() for p in self.parameters()]).all())
@@ -178,9 +183,12 @@ def sizes_of_file(backbone: Backbone, tensors: Mapping[str, torch.Tensor], path:
 def _misfit(stem: str, tensors: Mapping[str, torch.Tensor], weight: torch.Tensor) -> str:
     """Why a layer of a file cannot be put beside `weight`; empty when it can."""
     down, up = tensors[f"{stem}.lora_down.weight"], tensors.get(f"{stem}.lora_up.weight")
-    if up is None or up.flatten(1).shape[1] != down.shape[0]:
+    if up is None or min(down.dim(), up.dim()) < 2 or up.flatten(1).shape[1] != down.shape[0]:
         return f"the two halves of layer {stem} do not belong together"
     theirs, ours = (down.flatten(1).shape[1], up.shape[0]), (weight.flatten(1).shape[1], weight.shape[0])
+    magnitude = tensors.get(f"{stem}.dora_scale")
+    if magnitude is not None and magnitude.shape[:1] != up.shape[:1]:
+        return f"the magnitudes of {stem} are not one for each of its {up.shape[0]} outputs"
     if theirs != ours:
         return f"{stem} expects {theirs[0]} inputs and {theirs[1]} outputs, the model has {ours[0]} and {ours[1]}"
     return ""

@@ -7,26 +7,37 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from trainer import buckets, captions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trainer.dataset import DataSet, Picture
     from trainer.pixels import Fit
     from trainer.settings import TrainingSettings
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture as it is trained: how it is scaled and cropped, the texts it may be shown with, its weight in the loss."""
+    """A picture as it is trained: how it is scaled and cropped, the texts it may be shown with, its weight in the loss.
+
+    caption_dropout: how often it is shown without its text. is_prior: whether it keeps the model from forgetting
+    (regularisation) instead of teaching.
+    """
 
     picture: Picture
     fit: Fit
     texts: tuple[str, ...]
     weight: float = 1.0
+    flip: bool = False
+    caption_dropout: float = 0.0
+    is_prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,8 @@ class View:
     mirrored: bool
 
 
-def entries_of(data: DataSet, settings: TrainingSettings, *, weight: float = 1.0, trigger: bool = True) -> list[Entry]:
-    """The data set's pictures as entries; regularisation and validation sets pass their own weight."""
+def entries_of(data: DataSet, settings: TrainingSettings, *, is_prior: bool = False) -> list[Entry]:
+    """The data set's pictures as entries, each as its concept says. is_prior: they are all regularisation pictures."""
     rules = buckets.Rules(
         settings.resolution,
         settings.bucket_step,
@@ -48,12 +59,16 @@ def entries_of(data: DataSet, settings: TrainingSettings, *, weight: float = 1.0
         settings.upscale,
         settings.buckets,
     )
-    seen_as = settings if trigger else settings.model_copy(update={"trigger": ""})
+    ways = [(settings, 1.0, is_prior)]
+    ways += [(concept.applied(settings), concept.weight, concept.regularization) for concept in settings.concepts]
     out = []
     for picture in data.pictures:
-        fit = buckets.fit(picture.width_px, picture.height_px, rules)
-        texts = captions.variants(picture.caption, seen_as, str(settings.seed))
-        out.append(Entry(picture, fit, tuple(texts), weight))
+        own, weight, prior = ways[picture.concept]
+        if prior:  # the class's pictures are not what the trigger word calls
+            own, weight = own.model_copy(update={"trigger": ""}), weight * settings.prior_weight
+        fit = replace(buckets.fit(*picture.seen_px, rules, picture.focus), box=picture.box)
+        texts = captions.variants(picture.caption, own, str(settings.seed), picture.lines)
+        out.append(Entry(picture, fit, tuple(texts), weight, own.flip, own.caption_dropout, prior))
     return out
 
 
@@ -64,12 +79,11 @@ class Batches:
         per_epoch: batches in a pass over all pictures, the same in every epoch.
     """
 
-    def __init__(self, training: list[Entry], regularization: list[Entry], settings: TrainingSettings) -> None:
+    def __init__(self, entries: Sequence[Entry], settings: TrainingSettings) -> None:
         self._settings = settings
-        self._views = [e for e in training for _ in range(e.picture.repeats)]
-        self._views += _balanced(
-            [e for e in regularization for _ in range(e.picture.repeats)], len(self._views), settings.seed
-        )
+        self._views = [e for e in entries if not e.is_prior for _ in range(e.picture.repeats)]
+        prior = [e for e in entries if e.is_prior for _ in range(e.picture.repeats)]
+        self._views += balanced(prior, len(self._views), settings.seed)
         sizes = buckets.counts([e.fit for e in self._views])
         self.per_epoch = sum(-(-count // settings.batch_size) for count in sizes.values())
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -103,9 +117,9 @@ class Batches:
 
     def _seen(self, entry: Entry, rng: random.Random) -> View:
         text = rng.choice(entry.texts)
-        if rng.random() < self._settings.caption_dropout:
+        if rng.random() < entry.caption_dropout:
             text = ""
-        return View(entry, text, self._settings.flip and rng.random() < 0.5)
+        return View(entry, text, entry.flip and rng.random() < 0.5)
 
     def _shuffled(self, epoch: int) -> list[list[Entry]]:
         rng = random.Random(f"{self._settings.seed}/epoch/{epoch}")
@@ -123,7 +137,7 @@ class Batches:
         return out
 
 
-def _balanced(prior: list[Entry], count: int, seed: int) -> list[Entry]:
+def balanced(prior: list[T], count: int, seed: int) -> list[T]:
     """About as many views of regularisation pictures as of training pictures: repeated, or a seeded choice of too many."""
     if len(prior) > count:
         return random.Random(f"{seed}/prior").sample(prior, count)

@@ -45,8 +45,10 @@ def sizes(rules: Rules) -> tuple[Size, ...]:
     return tuple(sorted(out, key=lambda s: (s[0] / s[1], s)))
 
 
-def fit(width: int, height: int, rules: Rules) -> Fit:
-    """How a picture of that size is trained: in the bucket of the nearest aspect ratio (by its logarithm), centred.
+def fit(width: int, height: int, rules: Rules, focus: tuple[float, float] = (0.5, 0.5)) -> Fit:
+    """How a picture of that size is trained: in the bucket of the nearest aspect ratio (by its logarithm).
+
+    focus: the point, as parts of width and height, that lies as near to the middle as it can.
 
     Without upscaling, a picture that is smaller than its bucket keeps its own size, cut to multiples of the step and, if it
     is very long, to the bucket's length. One that is narrower than a step is enlarged all the same.
@@ -54,14 +56,14 @@ def fit(width: int, height: int, rules: Rules) -> Fit:
     own = (width // rules.step * rules.step, height // rules.step * rules.step)
     keeps_size = rules.enabled and not rules.upscale and min(own) >= rules.step
     if keeps_size and own[0] * own[1] <= rules.resolution**2 and max(own) <= rules.largest:
-        return Fit(own, (width, height), ((width - own[0]) // 2, (height - own[1]) // 2))
+        return Fit(own, (width, height), _corner(own, (width, height), focus))
     aspect = math.log(width / height)
     size = min(sizes(rules), key=lambda s: (abs(math.log(s[0] / s[1]) - aspect), -s[0] * s[1]))
     scale = max(size[0] / width, size[1] / height)
     if keeps_size and scale > 1:
         size, scale = (min(size[0], own[0]), min(size[1], own[1])), 1.0
     resized = (max(size[0], round(width * scale)), max(size[1], round(height * scale)))
-    return Fit(size, resized, ((resized[0] - size[0]) // 2, (resized[1] - size[1]) // 2))
+    return Fit(size, resized, _corner(size, resized, focus))
 
 
 def counts(fits: list[Fit]) -> dict[Size, int]:
@@ -72,6 +74,15 @@ def counts(fits: list[Fit]) -> dict[Size, int]:
 def cropped_share(fit: Fit) -> float:
     """The part of the picture's area that training does not see, in [0, 1]."""
     return 1 - fit.size[0] * fit.size[1] / (fit.resized[0] * fit.resized[1])
+
+
+def _corner(size: Size, resized: Size, focus: tuple[float, float]) -> tuple[int, int]:
+    """Where the crop begins: centred on the focus, but within the picture."""
+    x, y = (
+        (whole - part) // 2 if at == 0.5 else min(max(0, round(at * whole - part / 2)), whole - part)
+        for part, whole, at in zip(size, resized, focus, strict=True)
+    )
+    return x, y
 
 
 def _square(rules: Rules) -> Size:

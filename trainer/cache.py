@@ -1,6 +1,6 @@
 """Encoded pictures and captions, kept on disk and keyed by content, so that encoders run once and leave memory.
 
-A picture's key: its bytes, scaling, crop, mirror, background, and the autoencoder. A caption's: its text, prompt length,
+A picture's key: its bytes, scaling, crops, mirror, background, mask, and the autoencoder. A caption's: its text, prompt length,
 clip skip, the text encoders and their number format. An edited picture has other bytes, so it is noticed.
 """
 
@@ -105,7 +105,7 @@ class Cache:
 
         `load_vae` is called only when there is something to encode.
         """
-        views = [(e, mirrored) for e in entries for mirrored in ((False, True) if self._settings.flip else (False,))]
+        views = [(e, mirrored) for e in entries for mirrored in ((False, True) if e.flip else (False,))]
         unreadable: dict[Path, str] = {}
         for done, (entry, mirrored) in enumerate(views):
             if entry.picture.path not in unreadable:
@@ -113,7 +113,7 @@ class Cache:
                     key = self._picture_key(entry, mirrored)
                     if self._store.get(key) is None:
                         load_vae()
-                        self._store.put(key, {"latents": self._encoded(entry, mirrored)})
+                        self._store.put(key, self._encoded(entry, mirrored))
                 except (DataError, OSError) as error:
                     reason = str(error) if isinstance(error, DataError) else os_message(entry.picture.path.name, error)
                     unreadable[entry.picture.path] = f"{entry.picture.path.name} is left out: {reason}"
@@ -130,12 +130,19 @@ class Cache:
 
     def latents(self, entry: Entry, mirrored: bool) -> torch.Tensor:
         """Scaled latents (C, h, w), fp32, of a picture that was filled in."""
+        return self.picture(entry, mirrored)[0]
+
+    def picture(self, entry: Entry, mirrored: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Scaled latents (C, h, w) and mask (1, h, w) in [0, 1], both fp32, of a picture that was filled in.
+
+        The mask is None when there is none, or masked training is off.
+        """
         found = self._store.get(self._picture_key(entry, mirrored))
         if found is None:
             raise RunError(
                 f"The cached picture of {entry.picture.path.name} is gone. Start the run again; it will be encoded anew."
             )
-        return found["latents"]
+        return found["latents"], found.get("mask")
 
     def fill_captions(
         self, texts: Iterable[str], load_encoders: Callable[[], object], progress: Callable[[int, int], None]
@@ -148,8 +155,9 @@ class Cache:
             some = missing[start : start + _TEXTS_AT_ONCE]
             with torch.no_grad():
                 told = self._backbone.encode_captions(
-                    some, clip_skip=self._settings.clip_skip, max_tokens=self._settings.max_tokens
-                )
+                    some, clip_skip=self._settings.clip_skip, max_tokens=self._settings.max_tokens,
+                    weights=self._settings.prompt_weights,
+                )  # fmt: skip
             for i, text in enumerate(some):
                 tensors = {"states": told.states[i : i + 1].cpu().contiguous().clone()}
                 if told.pooled is not None:
@@ -164,7 +172,7 @@ class Cache:
             raise RunError(f'The cached caption "{text[:60]}" is gone. Start the run again; it will be encoded anew.')
         return Conditioning(found["states"], found.get("pooled"))
 
-    def _encoded(self, entry: Entry, mirrored: bool) -> torch.Tensor:
+    def _encoded(self, entry: Entry, mirrored: bool) -> dict[str, torch.Tensor]:
         picture = pixels.open_rgb(entry.picture.path, self._settings.background)
         fitted = pixels.fitted(picture, entry.fit, mirrored=mirrored)
         signal = torch.from_numpy(numpy.array(fitted)).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -174,17 +182,30 @@ class Cache:
             latents = self._backbone.encode_pictures(signal.to(vae.device))[0].float().cpu().contiguous()
         if not latents.isfinite().all():
             raise DataError(f"{entry.picture.path.name} gives numbers that are not finite in the autoencoder.")
-        return latents
+        out = {"latents": latents}
+        if self._settings.masked_loss:
+            mask = pixels.mask(entry.picture.path, entry.picture.mask, alpha=self._settings.alpha_mask)
+            if mask is not None:
+                shown = numpy.array(pixels.fitted(mask, entry.fit, mirrored=mirrored), dtype=numpy.float32) / 255
+                height, width = latents.shape[1:]
+                out["mask"] = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(shown)[None], (height, width))
+        return out
 
     def _picture_key(self, entry: Entry, mirrored: bool) -> str:
         content = self._hashes.of(entry.picture.path)
         fit = entry.fit
+        edited: list[object] = [] if fit.box is None else [fit.box]
+        if self._settings.masked_loss:
+            mask = entry.picture.mask
+            edited += ["mask", self._settings.alpha_mask, "" if mask is None else self._hashes.of(mask)]
         return _hash(
-            "picture", content, fit.size, fit.resized, fit.corner, mirrored, self._settings.background, self._vae
-        )
+            "picture", content, fit.size, fit.resized, fit.corner, mirrored, self._settings.background, self._vae, *edited
+        )  # fmt: skip
 
     def _text_key(self, text: str) -> str:
-        return _hash("text", text, self._settings.max_tokens, self._settings.clip_skip, self._text_dtype, self._text)
+        s = self._settings
+        weighted = ["weights"] if s.prompt_weights else []
+        return _hash("text", text, s.max_tokens, s.clip_skip, self._text_dtype, self._text, *weighted)
 
 
 class ContentHashes:

@@ -92,6 +92,17 @@ def missing_bitsandbytes(device: torch.device) -> str:
     return ""
 
 
+def packs(wanted: str, device: torch.device, dtype: torch.dtype, cost_bytes: int) -> bool:
+    """Whether frozen weights are kept packed (`trainer.packed`): on CPUs, when wanted or when there is room for it.
+
+    wanted: the setting, "auto", "on" or "off". cost_bytes: what packing takes beside the model as it is; twice that must be
+    free, as activations and previews need room too.
+    """
+    if device.type != "cpu" or dtype is torch.float16 or wanted == "off" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return wanted == "on" or 2 * cost_bytes < psutil.virtual_memory().available
+
+
 def out_of_memory_advice(device: torch.device) -> str:
     """What to do when memory ran out."""
     where = "The GPU's memory" if device.type != "cpu" else "Memory"

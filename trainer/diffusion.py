@@ -16,6 +16,8 @@ from diffusers import DDPMScheduler
 from trainer.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trainer.settings import TrainingSettings
 
 EPSILON, V_PREDICTION = "epsilon", "v_prediction"
@@ -144,17 +146,34 @@ def debiased_weights(snr: torch.Tensor, prediction: str) -> torch.Tensor:
     return 1 / (snr + 1) if prediction == V_PREDICTION else snr.rsqrt()
 
 
-def picture_losses(prediction: torch.Tensor, target: torch.Tensor, settings: TrainingSettings) -> torch.Tensor:
+def picture_losses(
+    prediction: torch.Tensor, target: torch.Tensor, settings: TrainingSettings, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """Each picture's loss in fp32, (B,): mean squared error, or pseudo-Huber 2c (sqrt(d² + c²) - c).
+
+    mask: (B, 1, h, w) in [0, 1], how much each place counts; the mean is weighted by it, so that a small mask does not make
+    a picture count less. The setting mask_outside is the least that any place counts.
 
     Huber: Khrapov et al. 2024, https://arxiv.org/abs/2403.16728; close to d² for d much smaller than c. Written as
     2c d² / (sqrt(d² + c²) + c), which is the same but does not cancel for small d.
     """
     d = prediction.float() - target.float()
+    losses = d.square()
     if settings.loss == "huber":
         c = settings.huber_c
-        return (2 * c * d.square() / ((d.square() + c * c).sqrt() + c)).flatten(1).mean(1)
-    return d.square().flatten(1).mean(1)
+        losses = 2 * c * losses / ((losses + c * c).sqrt() + c)
+    if mask is None:
+        return losses.flatten(1).mean(1)
+    weights = (settings.mask_outside + (1 - settings.mask_outside) * mask).expand_as(losses).flatten(1)
+    return (losses.flatten(1) * weights).sum(1) / weights.sum(1).clamp(min=1e-6)
+
+
+def stacked_masks(masks: Sequence[torch.Tensor | None], x0: torch.Tensor) -> torch.Tensor | None:
+    """The masks of a batch of latents `x0`, (B, 1, h, w); a picture without one counts everywhere. None when none has one."""
+    if all(mask is None for mask in masks):
+        return None
+    everywhere = torch.ones(1, *x0.shape[2:])
+    return torch.stack([everywhere if mask is None else mask for mask in masks])
 
 
 def _broadcast(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ class Warned(Event):
 
 @dataclasses.dataclass(frozen=True)
 class Started(Event):
-    """Training begins; step is 0 or where the run goes on."""
+    """Training begins; step is 0 or where the run goes on. packed: whether frozen weights are kept packed for the CPU."""
 
     step: int
     total_steps: int
@@ -64,6 +64,7 @@ class Started(Event):
     trainable_parameters: int
     device: str
     precision: str
+    packed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +120,18 @@ class Resumed(Event):
 
 @dataclasses.dataclass(frozen=True)
 class Exported(Event):
-    """The LoRA file was written, read back and compared; path is relative to the run folder."""
+    """The LoRA file was written, read back and compared; path is relative to the run folder.
+
+    largest_difference: that rounding made in a weight. proof: a sentence on which other programs load it; programs: their
+    names, with commas; model_difference: the largest from the trained model's outputs, or -1 when it was not measured.
+    """
 
     step: int
     path: str
     largest_difference: float
+    proof: str = ""
+    programs: str = ""
+    model_difference: float = -1.0
 
 
 @dataclasses.dataclass(frozen=True)

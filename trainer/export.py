@@ -38,21 +38,33 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
         raise DivergedError(
             f"Layer {bad} holds numbers that {precision} cannot hold, so no file is written. Export in bf16 or fp32, or an earlier checkpoint."
         )
-    raw = safetensors.torch.save(cast, with_hashes(cast, metadata))
     try:
-        write_atomically(path, lambda p: p.write_bytes(raw))
-        back = safetensors.torch.load(path.read_bytes())
+        _save(path, cast, metadata)
+        same = _is_as_written(path, cast)
     except OSError as error:
         raise RunError(os_message(f"The LoRA file {path.name} could not be written", error)) from error
     except safetensors.SafetensorError as error:
         raise RunError(
             f"The LoRA file {path.name} did not read back ({error}). Check the disk and export again."
         ) from error
-    if back.keys() != cast.keys() or any(not torch.equal(back[key], value) for key, value in cast.items()):
+    if not same:
         raise RunError(
             f"The LoRA file {path.name} did not come back as it was written. Check the disk and export again."
         )
-    return max(float((back[key].float() - value).abs().max()) for key, value in tensors.items())
+    return max(float((cast[key].float() - value).abs().max()) for key, value in tensors.items())
+
+
+def _save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    raw = safetensors.torch.save(dict(tensors), with_hashes(tensors, metadata))
+    write_atomically(path, lambda p: p.write_bytes(raw))
+
+
+def _is_as_written(path: Path, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the file on the disk holds exactly these, read one by one."""
+    with safetensors.safe_open(path, "pt") as file:
+        return set(file.keys()) == tensors.keys() and all(
+            torch.equal(file.get_tensor(key), value) for key, value in tensors.items()
+        )
 
 
 def from_checkpoint(
@@ -89,7 +101,7 @@ def with_hashes(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -
     the legacy hash the first 8 digits of the sha256 of 64 KiB from 1 MiB on.
     """
     first = safetensors.torch.save(dict(tensors), {k: v for k, v in metadata.items() if k.startswith("ss_")})
-    data = first[8 + int.from_bytes(first[:8], "little") :]
+    data = memoryview(first)[8 + int.from_bytes(first[:8], "little") :]
     digest = hashlib.sha256(data).hexdigest()
     legacy = hashlib.sha256(first[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
     return metadata | {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}

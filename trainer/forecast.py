@@ -52,8 +52,8 @@ class PastRun:
 def length(settings: TrainingSettings, data: DataSet, prior: DataSet | None = None) -> Length:
     """The run's length. prior: the regularisation pictures."""
     plain = settings.model_copy(update={"caption_variants": 1})  # the texts do not matter, and are slow for thousands
-    regularization = entries_of(prior, plain, trigger=False) if prior is not None else []
-    batches = Batches(entries_of(data, plain), regularization, settings)
+    entries = entries_of(data, plain) + (entries_of(prior, plain, is_prior=True) if prior is not None else [])
+    batches = Batches(entries, settings)
     views = round(batches.total_steps * settings.accumulation * batches.views_per_epoch / batches.per_epoch)
     return Length(batches.total_steps, batches.steps_per_epoch, views)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer import checkpoint, diffusion, export, metadata, optim, preview, validation
+from trainer import bundle, checkpoint, cover, diffusion, export, metadata, optim, picture_text, proof, validation
 from trainer import device as devices
 from trainer.batches import torch_seed
-from trainer.errors import DivergedError, RunError, os_message
+from trainer.errors import DataError, DivergedError, RunError, os_message
 from trainer.events import (
     CheckpointSaved,
     Exported,
@@ -28,6 +28,7 @@ from trainer.events import (
     StepDone,
     Stop,
     Validated,
+    Warned,
 )
 from trainer.run_folder import safe_name, write_atomically
 from trainer.session import Session, prepare
@@ -216,7 +217,7 @@ def _started(session: Session, step: int) -> Started:
     parameters = sum(p.numel() for p in session.trained.adapter.parameters())
     return Started(
         step, session.batches.total_steps, len(session.pictures.training), session.batches.steps_per_epoch, parameters,
-        str(session.device), devices.precision_name(session.dtype),
+        str(session.device), devices.precision_name(session.dtype), session.packed,
     )  # fmt: skip
 
 
@@ -243,7 +244,9 @@ def _optimizer_step(session: Session, step: int, total: int) -> tuple[torch.Tens
 def _batch_loss(session: Session, views: list[View], number: int) -> torch.Tensor:
     """The weighted loss of a batch, a scalar in fp32."""
     s, device, dtype = session.settings, session.device, session.dtype
-    x0 = torch.stack([session.cache.latents(v.entry, v.mirrored) for v in views])  # (B, C, h, w)
+    latents, masks = zip(*(session.cache.picture(v.entry, v.mirrored) for v in views), strict=True)
+    x0 = torch.stack(latents)  # (B, C, h, w)
+    mask = diffusion.stacked_masks(masks, x0)
     torch.manual_seed(torch_seed(s.seed, number))
     draw = diffusion.draw(x0, s)
     weights = diffusion.loss_weights(session.schedule, draw.t, s) * torch.tensor(
@@ -255,7 +258,9 @@ def _batch_loss(session: Session, views: list[View], number: int) -> torch.Tenso
     ids = torch.tensor([_size_ids(v.entry) for v in views], device=device)
     with devices.autocast(device, dtype):
         prediction = session.backbone.denoise(noisy, draw.t.to(device), told, ids)
-    return (diffusion.picture_losses(prediction, target, s) * weights.to(device)).mean()
+    if mask is not None:
+        mask = mask.to(device, non_blocking=True)
+    return (diffusion.picture_losses(prediction, target, s, mask) * weights.to(device)).mean()
 
 
 def _size_ids(entry: Entry) -> list[int]:
@@ -264,7 +269,8 @@ def _size_ids(entry: Entry) -> list[int]:
     Podell et al. 2023, section 2.2, https://arxiv.org/abs/2307.01952
     """
     picture, fit = entry.picture, entry.fit
-    return [picture.height_px, picture.width_px, fit.corner[1], fit.corner[0], fit.size[1], fit.size[0]]
+    width, height = picture.seen_px
+    return [height, width, fit.corner[1], fit.corner[0], fit.size[1], fit.size[0]]
 
 
 def _save(session: Session, step: int, emit: Callable[[Event], None]) -> int:
@@ -284,7 +290,7 @@ def _draw_previews(session: Session, step: int, emit: Callable[[Event], None]) -
         with torch.no_grad():
             told, untold = session.told([prompt.prompt]), session.told([prompt.negative])
         picture = session.painter.draw(prompt, told, untold)
-        text = preview.parameters_text(
+        text = picture_text.parameters_text(
             prompt,
             {
                 "Model": metadata.base_name(session.settings),
@@ -293,7 +299,7 @@ def _draw_previews(session: Session, step: int, emit: Callable[[Event], None]) -
             },
         )
         try:
-            write_atomically(path, lambda p, picture=picture, text=text: preview.save(picture, p, text))  # type: ignore[misc]
+            write_atomically(path, lambda p, picture=picture, text=text: picture_text.save(picture, p, text))  # type: ignore[misc]
         except OSError as error:
             raise RunError(os_message(f"The preview {path.name} could not be written", error)) from error
         emit(PreviewDrawn(step, i, prompt.seed, session.folder.relative(path)))
@@ -315,8 +321,24 @@ def _validate(session: Session, step: int, emit: Callable[[Event], None]) -> Non
 
 
 def _export(session: Session, step: int, emit: Callable[[Event], None]) -> None:
-    """Writes the file for other programs."""
+    """Writes the file for other programs; it takes its place once it is proved that they load it."""
+    emit(Phase("Checking the LoRA file as other programs read it"))
     path = session.folder.export / f"{safe_name(session.settings.title)}.safetensors"
-    tensors = session.trained.adapter.tensors()
-    difference = export.write(path, tensors, session.metadata_at(step), session.settings.export_precision)
-    emit(Exported(step, session.folder.relative(path), difference))
+    tensors, told = session.trained.adapter.tensors(), session.metadata_at(step)
+    if picture := cover.last_drawn(session.folder, step):
+        try:
+            told |= cover.entries(picture)
+        except DataError as error:
+            emit(Warned(f"{error} The LoRA file has no picture in it."))
+    try:
+        with bundle.staging(path) as folder:
+            made = folder / path.name
+            difference = export.write(made, tensors, told, session.settings.export_precision)
+            found = proof.of_session(session, made)
+            made.replace(path)
+    except OSError as error:
+        raise RunError(os_message(f"The LoRA file {path.name} could not be written", error)) from error
+    measured = -1.0 if found.skipped else found.largest_difference
+    emit(
+        Exported(step, session.folder.relative(path), difference, found.sentence(), ", ".join(found.programs), measured)
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from trainer import __version__, buckets
+from trainer import __version__, buckets, cover, hub
 from trainer.run_folder import safe_name
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _SS_OPTIMIZERS = {
     "adamw": "torch.optim.adamw.AdamW", "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit", "lion": "lion_pytorch.lion_pytorch.Lion",
     "lion8bit": "bitsandbytes.optim.lion.Lion8bit", "adafactor": "transformers.optimization.Adafactor", "prodigy": "prodigyopt.prodigy.Prodigy",
 }  # fmt: skip
+TAGS_BYTES = 1_000_000  # of ss_tag_frequency; ComfyUI does not look into a header of 8 MiB or more
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,23 @@ class Facts:
 
 @dataclass(frozen=True)
 class Words:
-    """What a person says about a LoRA file; None leaves what the file says. tags: separated by commas."""
+    """What a person says about a LoRA file; None leaves what the file says. tags: separated by commas.
+
+    picture: becomes the small picture in the file.
+    """
 
     title: str | None = None
     description: str | None = None
     tags: str | None = None
+    picture: Path | None = None
 
 
 def retold(metadata: Mapping[str, str], words: Words) -> dict[str, str]:
-    """The metadata with other words; the hashes are those of the old file and must be made anew."""
+    """The metadata with other words; the hashes are those of the old file and must be made anew.
+
+    Raises:
+        DataError: the picture cannot be read.
+    """
     changes: dict[str, str] = {}
     if words.title is not None and words.title.strip():
         changes |= {"modelspec.title": words.title.strip(), "ss_output_name": safe_name(words.title)}
@@ -81,6 +90,8 @@ def retold(metadata: Mapping[str, str], words: Words) -> dict[str, str]:
         changes |= {"modelspec.description": text, "ss_training_comment": text or "None"}
     if words.tags is not None:
         changes["modelspec.tags"] = ", ".join(tag.strip() for tag in words.tags.split(",") if tag.strip())
+    if words.picture is not None:
+        changes |= cover.entries(words.picture)
     told = dict(metadata) | {key: _plain(value) for key, value in changes.items()}
     return {key: value for key, value in told.items() if value}
 
@@ -150,7 +161,9 @@ def _model_spec(s: TrainingSettings, f: Facts, finished: float) -> dict[str, str
 
 
 def base_name(settings: TrainingSettings) -> str:
-    """The base model's name without its folder, which would tell the user's disk layout to the world."""
+    """The base model's name on the hub, or its file's name without the folder, which would tell the world the disk's layout."""
+    if hub.is_name(settings.base) and hub.folder_of(settings.base).is_dir():
+        return settings.base
     return PureWindowsPath(settings.base).name  # knows both kinds of separators
 
 
@@ -186,7 +199,7 @@ def _folder_name(entry: Entry, folder: Path) -> str:
     """The name of the folder that was given and holds the picture; never its path, which is the user's own business."""
     relative = entry.picture.relative
     root = entry.picture.path.parents[relative.count("/")] if relative else folder
-    return root.name or "data"
+    return root.name if root.name and root != Path.home() else "data"
 
 
 def _all_tags(entries: Iterable[Entry]) -> Counter[str]:
@@ -201,7 +214,15 @@ def _tag_frequency(s: TrainingSettings, f: Facts) -> dict[str, dict[str, int]]:
     by_folder: dict[str, list[Entry]] = {}
     for entry in f.entries:
         by_folder.setdefault(_folder_name(entry, s.data), []).append(entry)
-    return {name: dict(_all_tags(entries).most_common(500)) for name, entries in by_folder.items()}
+    out: dict[str, dict[str, int]] = {}
+    left = TAGS_BYTES
+    for name, entries in by_folder.items():
+        out[name] = {}
+        for tag, count in _all_tags(entries).most_common(500):
+            left -= len(json.dumps(tag)) + 10
+            if left > 0:
+                out[name][tag] = count
+    return out
 
 
 def _plain(value: object) -> str:

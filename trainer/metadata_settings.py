@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from trainer import settings_file
+from trainer import hub, settings_file
 from trainer.lora_file import table
 from trainer.settings import DEMO, TrainingSettings
 
@@ -35,8 +35,8 @@ def settings_from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
         values["train_text_encoder"] = True
     if said.get("ss_mixed_precision") in ("bf16", "fp16"):
         values["precision"] = said["ss_mixed_precision"]
-    if said.get("ss_sd_model_name") == DEMO:
-        values["base"] = DEMO
+    if (base := said.get("ss_sd_model_name", "")) == DEMO or hub.is_name(base):
+        values["base"] = base
     values |= _network_arguments(said.get("ss_network_args", ""))
     return _usable(values)
 

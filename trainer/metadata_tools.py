@@ -1,4 +1,4 @@
-"""What a LoRA file that was made from other LoRA files says about itself: sizes, origins, words. Imports no torch."""
+"""What files that tools made from other files say about themselves: sizes, origins, words. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from trainer.metadata import Words, retold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from trainer.families import Family
+    from trainer.metadata import Hashes
 
 VARYING = "Dynamic"  # kohya's word for ranks that differ from layer to layer
 _FIRST = ("ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.implementation")
@@ -55,12 +58,7 @@ def merged(sources: Sequence[Source], title: str | None = None) -> dict[str, str
     How each was trained is left out, as it would be true of none. What the files say differently about their base model
     is left out too.
     """
-    told = {
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.date": datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None).isoformat(),
-        "modelspec.implementation_version": f"LoRA Atelier {__version__}",
-        "modelspec.merged_from": ", ".join(s.title for s in sources),
-    }
+    told = _made_now() | {"modelspec.merged_from": ", ".join(s.title for s in sources)}
     for key in (*_FIRST, *_AGREED):
         said = list(dict.fromkeys(s.metadata[key] for s in sources if s.metadata.get(key)))
         if said and (len(said) == 1 or key in _FIRST):
@@ -70,8 +68,57 @@ def merged(sources: Sequence[Source], title: str | None = None) -> dict[str, str
         told[f"modelspec.{key}"] = ", ".join(dict.fromkeys(part for part in parts if part))
     if frequency := _tag_frequency(sources):
         told["ss_tag_frequency"] = json.dumps(frequency)
-    recipe = ", ".join(f"{s.title} x {s.weight:g}" for s in sources)
-    return retold(told, Words(title or " + ".join(s.title for s in sources), f"Merged from {recipe}."))
+    return retold(told, Words(title or " + ".join(s.title for s in sources), f"Merged from {_recipe(sources)}."))
+
+
+def baked(base: Mapping[str, str], base_name: str, sources: Sequence[Source]) -> dict[str, str]:
+    """What a checkpoint says into which LoRAs were baked: what it said, and the recipe.
+
+    base: of the checkpoint. Hashes of tensors in it are those of the old file and must be made anew.
+    """
+    names = [base.get("modelspec.merged_from") or base_name, *(s.title for s in sources)]
+    recipe = f"With {_recipe(sources)}."
+    told = dict(base) | {
+        "modelspec.merged_from": ", ".join(names),
+        "modelspec.description": " ".join(filter(None, (base.get("modelspec.description"), recipe))),
+    }
+    return {"format": "pt"} | told  # without it transformers refuses the file
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Where a LoRA was extracted from. base, tuned: names of the files, without folders; hashes: of the base."""
+
+    family: Family
+    v_prediction: bool
+    base: str
+    tuned: str
+    hashes: Hashes
+
+
+def extracted(facts: Extracted, title: str) -> dict[str, str]:
+    """What an extracted LoRA says, but for its sizes and hashes."""
+    family, v = facts.family, facts.v_prediction
+    told = _made_now() | {
+        "ss_sd_model_name": facts.base, "ss_sd_model_hash": facts.hashes.short, "ss_new_sd_model_hash": facts.hashes.sha256,
+        "ss_base_model_version": family.kohya_version_v if v else family.kohya_version, "ss_v2": str(family.is_v2),
+        "modelspec.architecture": family.architecture_v if v else family.architecture,
+        "modelspec.implementation": family.implementation, "modelspec.prediction_type": "v" if v else "epsilon",
+        "modelspec.resolution": f"{family.resolution}x{family.resolution}",
+    }  # fmt: skip
+    return retold(told, Words(title, f"Extracted from the difference of {facts.tuned} and {facts.base}."))
+
+
+def _made_now() -> dict[str, str]:
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.date": datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None).isoformat(),
+        "modelspec.implementation_version": f"LoRA Atelier {__version__}",
+    }
+
+
+def _recipe(sources: Sequence[Source]) -> str:
+    return ", ".join(f"{s.title} x {s.weight:g}" for s in sources)
 
 
 def _tag_frequency(sources: Sequence[Source]) -> dict[str, dict[str, int]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import resources
-from trainer import dataset, families, lora_file
-from trainer.errors import AtelierError, ConfigError, ModelError, RunError, os_message
+from trainer import dataset, families, hub, lora_kinds
+from trainer.errors import AtelierError, ConfigError, RunError, os_message
 from trainer.settings import DEMO, TrainingSettings, info
 
 if TYPE_CHECKING:
@@ -57,41 +57,46 @@ def look(settings: TrainingSettings, data: DataSet | None = None) -> Findings:
         attempt("vae", lambda: families.check(base_path(settings.base), settings.vae))
     pictures = data or attempt("data", lambda: dataset.scan_training(settings))
     if pictures is not None:
-        attempt("trigger", lambda: dataset.require_captions(pictures, settings.data, settings.trigger))
+        attempt("trigger", lambda: dataset.require_captions(pictures, settings))
     sets = {}
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
             sets[role] = attempt(role, partial(dataset.scan, folder, what=info(role).label))
     if (start := settings.start_from) is not None:
-        attempt("start_from", lambda: check_lora(start))
+        attempt("start_from", lambda: check_lora(start, family, dora=settings.dora))
     attempt("runs_folder", lambda: _check_writable(settings.runs_folder.expanduser().absolute()))
     return Findings(family, sets.get("regularization"), tuple(problems))
 
 
 def base_path(base: str) -> Path:
-    """The folder or file of a base model; "demo" is the one that ships with the app.
+    """The folder or file of a base model: a path, a name on Hugging Face, or "demo" for the one that ships with the app.
 
     Raises:
-        ConfigError: nothing was given.
+        ConfigError: nothing was given, or it must be downloaded first.
     """
     if not base:
         raise ConfigError(
-            "base", 'No base model was given. Give a single file (.safetensors, .ckpt), a diffusers folder, or "demo".'
+            "base",
+            "No base model was given. Give a single file (.safetensors, .ckpt), a diffusers folder, a name on Hugging "
+            'Face (owner/name), or "demo".',
         )
+    if hub.is_name(base):
+        found = hub.cached(base)
+        if found is None:
+            raise ConfigError("base", hub.not_here(base))
+        return found
     return resources.path("demo", "model") if base == DEMO else Path(base).expanduser()
 
 
-def check_lora(path: Path) -> None:
-    """Refuses a file to start from that holds no LoRA layers.
+def check_lora(path: Path, family: Family | None = None, *, dora: bool | None = None) -> None:
+    """Refuses a file to start from that is no LoRA, or one that does not go with the base model or the settings.
+
+    family: of the base model, dora: the setting, where they are known.
 
     Raises:
-        ModelError: it does not exist, is no .safetensors file, or holds something else.
+        ModelError: it does not exist, cannot be read, holds something else, or was made for another family.
     """
-    keys = lora_file.read_header(path).shapes
-    if not any(key.endswith(".lora_down.weight") for key in keys):
-        raise ModelError(
-            f"{path.name} holds no LoRA layers in the usual (kohya) format; choose another file to start from."
-        )
+    lora_kinds.require_lora(path.expanduser(), family, dora=dora)
 
 
 def _check_writable(folder: Path) -> None:

@@ -14,13 +14,18 @@ NAMES = ("style", "character", "object")
 
 @dataclass(frozen=True)
 class Preset:
-    """A starting point. values: the settings it sets, also some that equal the default; reasons: a sentence each."""
+    """A starting point.
+
+    values: the settings it sets, also some that equal the default; reasons: a sentence each. pictures: the fewest and the
+    most that are usual.
+    """
 
     name: str
     title: str
     summary: str
     values: dict[str, Any]
     reasons: dict[str, str]
+    pictures: tuple[int, int]
 
 
 def load(name: str) -> Preset:
@@ -34,4 +39,5 @@ def load(name: str) -> Preset:
     raw = tomllib.loads(resources.path("presets", f"{name}.toml").read_text(encoding="utf-8"))
     values = {key: entry["value"] for key, entry in raw["settings"].items()}
     reasons = {key: entry["why"] for key, entry in raw["settings"].items()}
-    return Preset(name, raw["title"], raw["summary"], values, reasons)
+    low, high = raw["pictures"]
+    return Preset(name, raw["title"], raw["summary"], values, reasons, (low, high))

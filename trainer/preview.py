@@ -8,33 +8,29 @@ from typing import TYPE_CHECKING, Any
 import diffusers
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from trainer import device as devices
 from trainer.families.backbone import Conditioning
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trainer.families.backbone import Backbone
     from trainer.settings import PreviewPrompt
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler: its scheduler in diffusers, its options, and the name that A1111 writes."""
+    """A sampler: its scheduler in diffusers and its options. What A1111 calls it: `picture_text.SAMPLER_TITLES`."""
 
     scheduler: str
     options: dict[str, Any]
-    title: str
 
 
 SAMPLERS = {
-    "dpmpp_2m": Sampler("DPMSolverMultistepScheduler", {}, "DPM++ 2M"),
-    "dpmpp_2m_karras": Sampler("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, "DPM++ 2M Karras"),
-    "ddim": Sampler("DDIMScheduler", {}, "DDIM"),
-    "euler": Sampler("EulerDiscreteScheduler", {}, "Euler"),
-    "euler_a": Sampler("EulerAncestralDiscreteScheduler", {}, "Euler a"),
+    "dpmpp_2m": Sampler("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2m_karras": Sampler("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "ddim": Sampler("DDIMScheduler", {}),
+    "euler": Sampler("EulerDiscreteScheduler", {}),
+    "euler_a": Sampler("EulerAncestralDiscreteScheduler", {}),
 }
 
 
@@ -87,35 +83,3 @@ class Painter:
         if self.zero_snr:
             options["timestep_spacing"] = "trailing"
         return kind.from_config(self.backbone.noise, **options)
-
-
-def parameters_text(prompt: PreviewPrompt, extra: dict[str, str]) -> str:
-    """The generation parameters as A1111 writes them into PNG files and Civitai reads them.
-
-    Three lines: prompt, negative prompt (left out when empty), then "Steps: 20, Sampler: ..., Size: 512x512, ...".
-    """
-    facts = {
-        "Steps": prompt.steps, "Sampler": SAMPLERS[prompt.sampler].title, "CFG scale": f"{prompt.guidance:g}", "Seed": prompt.seed,
-        "Size": f"{prompt.width}x{prompt.height}",
-    } | extra  # fmt: skip
-    lines = [prompt.prompt]
-    if prompt.negative:
-        lines.append(f"Negative prompt: {prompt.negative}")
-    lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in facts.items()))
-    return "\n".join(lines)
-
-
-def save(picture: Image.Image, path: Path, parameters: str) -> None:
-    """Writes the PNG with the parameters in its text chunk."""
-    text = PngInfo()
-    text.add_text("parameters", parameters) if parameters.isascii() else text.add_itxt("parameters", parameters)
-    picture.save(path, format="PNG", pnginfo=text)
-
-
-def _quoted(value: str) -> str:
-    """Values with a comma, a colon or a line break stand in quotes, as A1111's reader expects."""
-    return (
-        '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
-        if any(c in value for c in ',:\n"')
-        else value
-    )

@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trainer import settings_file
 from trainer.errors import RunError, os_message
@@ -33,6 +33,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+EDITS = "edits"  # the run's copy of crops and masks
 _NAME_BYTES = 200  # file systems take 255; the date, suffixes and a temporary file's ending come on top
 _NO_NAMES = {  # Windows keeps these for devices, A1111 for "no network" and an easter egg
     "none", "addams", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
@@ -159,6 +160,8 @@ def create(settings: TrainingSettings, *, today: datetime.date | None = None) ->
         path = parent / (stem if number == 1 else f"{stem}_{number}")
         try:
             path.mkdir(parents=True)
+            if settings.edits is not None and settings.edits.expanduser().is_dir():
+                shutil.copytree(settings.edits.expanduser(), path / EDITS)
             write_atomically(RunFolder(path).settings_path, lambda p: p.write_bytes(text))
         except (FileExistsError, NotADirectoryError):
             if not parent.is_dir():
@@ -237,15 +240,18 @@ def _frozen(settings: TrainingSettings) -> bytes:
         ) from None
 
 
-def _absolute_paths(settings: TrainingSettings) -> dict[str, Path | str | tuple[Path, ...]]:
+def _absolute_paths(settings: TrainingSettings) -> dict[str, Any]:
     """The settings' paths as absolute ones, so that the run folder can be opened from anywhere."""
-    out: dict[str, Path | str | tuple[Path, ...]] = {
-        "more_data": tuple(p.expanduser().absolute() for p in settings.more_data)
+    out: dict[str, Any] = {
+        "more_data": tuple(p.expanduser().absolute() for p in settings.more_data),
+        "concepts": tuple(c.model_copy(update={"folder": c.folder.expanduser().absolute()}) for c in settings.concepts),
     }
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, Path) and value != Path():
             out[name] = value.expanduser().absolute()
+    if settings.edits is not None:
+        out["edits"] = Path(EDITS)  # the run's own copy; relative to run.toml, so that the folder can be moved
     if settings.base not in (DEMO, "") and Path(settings.base).expanduser().exists():
         out["base"] = str(Path(settings.base).expanduser().absolute())
     return out

@@ -8,11 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import safetensors.torch
 import torch
 
 from trainer import adapter as adapters
-from trainer import checkpoint, dataset, families, lora_file, metadata, optim, preflight
+from trainer import checkpoint, dataset, families, lora_file, lora_reading, metadata, optim, packed, preflight
 from trainer import device as devices
 from trainer.batches import Batches, Entry, entries_of
 from trainer.cache import Cache, ContentHashes
@@ -47,7 +46,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Session:
-    """A run made ready. prompts: the preview prompts with their sizes filled in."""
+    """A run made ready. prompts: the preview prompts with their sizes filled in; packed: see `trainer.packed`."""
 
     folder: RunFolder
     settings: TrainingSettings
@@ -62,6 +61,7 @@ class Session:
     painter: Painter
     prompts: tuple[PreviewPrompt, ...]
     facts: metadata.Facts
+    packed: bool = False
 
     def told(self, texts: list[str]) -> Conditioning:
         """What the UNet is told for these texts: from the cache, or from the text encoders while they are trained.
@@ -74,8 +74,9 @@ class Session:
             encoder.train(torch.is_grad_enabled())
         with devices.autocast(self.device, self.dtype):
             return self.backbone.encode_captions(
-                texts, clip_skip=self.settings.clip_skip, max_tokens=self.settings.max_tokens
-            )
+                texts, clip_skip=self.settings.clip_skip, max_tokens=self.settings.max_tokens,
+                weights=self.settings.prompt_weights,
+            )  # fmt: skip
 
     def metadata_at(self, step: int) -> dict[str, str]:
         """The LoRA file's metadata if it were written now."""
@@ -110,7 +111,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
     if warning:
         emit(Warned(warning))
     schedule = Schedule.of(backbone.noise, settings)
-    batches = Batches(list(pictures.training), list(pictures.regularization), settings)
+    batches = Batches(pictures.training + pictures.regularization, settings)
     usual = adapter.usual_size
     zero_snr = settings.zero_terminal_snr or bool(backbone.noise.get("rescale_betas_zero_snr"))
     return Session(
@@ -122,12 +123,13 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
             pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
             pictures.validation, usual.rank, usual.alpha, *_model_hashes(settings, emit),
         ),
+        _quickened(adapter, settings, device, dtype),
     )  # fmt: skip
 
 
 def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) -> Pictures:
     data = dataset.scan_training(settings)
-    dataset.require_captions(data, settings.data, settings.trigger)
+    dataset.require_captions(data, settings)
     sets = {"": data}
     for role in ("regularization", "validation"):
         if folder := getattr(settings, role):
@@ -135,14 +137,13 @@ def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) ->
     for found in sets.values():
         for problem in found.problems:
             emit(Warned(problem))
-    training = entries_of(data, settings)
-    prior = (
-        entries_of(sets["regularization"], settings, weight=settings.prior_weight, trigger=False)
-        if "regularization" in sets
-        else []
-    )
+    entries = entries_of(data, settings)
+    if "regularization" in sets:
+        entries += entries_of(sets["regularization"], settings, is_prior=True)
     held_out = entries_of(sets["validation"], settings) if "validation" in sets else []
-    return Pictures(tuple(training), tuple(prior), tuple(held_out))
+    return Pictures(
+        tuple(e for e in entries if not e.is_prior), tuple(e for e in entries if e.is_prior), tuple(held_out)
+    )
 
 
 def _encode_pictures(
@@ -187,14 +188,9 @@ def _encode_captions(
 def _adapter(backbone: Backbone, settings: TrainingSettings, emit: Callable[[Event], None]) -> adapters.Adapter:
     if settings.start_from is None:
         return adapters.Adapter(backbone, adapters.fresh_sizes(backbone, settings), settings)
-    path = settings.start_from
-    preflight.check_lora(path)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(
-            f"{path.name} is not a .safetensors file that can be read ({error}). Choose another LoRA."
-        ) from None
+    path = settings.start_from.expanduser()
+    preflight.check_lora(path, backbone.family, dora=settings.dora)
+    tensors = lora_reading.read(path, backbone.family).tensors
     if not settings.train_text_encoder and any(key.startswith("lora_te") for key in tensors):
         emit(
             Warned(
@@ -204,6 +200,18 @@ def _adapter(backbone: Backbone, settings: TrainingSettings, emit: Callable[[Eve
     adapter = adapters.Adapter(backbone, adapters.sizes_of_file(backbone, tensors, path), settings)
     adapter.load(tensors)
     return adapter
+
+
+def _quickened(adapter: adapters.Adapter, settings: TrainingSettings, device: torch.device, dtype: torch.dtype) -> bool:
+    """Lets the frozen and the adapted layers take the quickest way to the same numbers; whether weights were packed."""
+    parts = [adapter.backbone.part(part) for part in adapter.parts]
+    cost = sum(packed.packed_bytes(part) for part in parts)
+    packs = not settings.dora and devices.packs(settings.packed_weights, device, dtype, cost)
+    if packs:
+        for part in parts:
+            packed.pack(part)
+    adapter.fuse()
+    return packs
 
 
 def _groups(adapter: adapters.Adapter, s: TrainingSettings) -> optim.Groups:

@@ -56,6 +56,38 @@ class PreviewPrompt(BaseModel):
     # fmt: on
 
 
+class Concept(BaseModel):
+    """A further folder of a run, with its own way to be trained; what is None is as in the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # fmt: off
+    folder: Path = setting(Path(), "Folder", "Pictures", "Its pictures; sub-folders count too.", advanced=False)
+    name: str = setting("", "Name", "Pictures", "To tell it from others; empty takes the folder's.", advanced=False)
+    regularization: bool = setting(False, "Regularisation", "Pictures", "They keep the base model from forgetting, and get no trigger word.", advanced=False)
+    repeats: int = setting(1, "Repeats", "Pictures", "How often each picture is seen in an epoch.", ge=1, le=1000, advanced=False)
+    weight: float = setting(1.0, "Loss weight", "Pictures", "How much its pictures count; 1 is usual.", ge=0, le=10)
+    trigger: str | None = setting(None, "Trigger word", "Captions", "Word that calls this concept; empty text for none.", advanced=False)
+    flip: bool | None = setting(None, "Mirror", "Pictures", "Also train on mirrored pictures.")
+    shuffle_tags: bool | None = setting(None, "Shuffle tags", "Captions", "Mix the comma-separated tags of a caption.")
+    keep_tokens: int | None = setting(None, "Keep first tags", "Captions", "So many tags in front stay in place.", ge=0, le=50)
+    tag_dropout: float | None = setting(None, "Tag dropout", "Captions", "Chance that a tag is left out.", ge=0, le=1)
+    caption_dropout: float | None = setting(None, "Caption dropout", "Captions", "Chance that a picture is trained without its caption.", ge=0, le=1)
+    # fmt: on
+
+    @property
+    def title(self) -> str:
+        """Its name, or its folder's."""
+        return self.name or self.folder.name or str(self.folder)
+
+    def applied(self, settings: TrainingSettings) -> TrainingSettings:
+        """The run's settings as they are for this concept."""
+        own = {name: getattr(self, name) for name in _OWN if getattr(self, name) is not None}
+        return settings.model_copy(update=own)
+
+
+_OWN = ("trigger", "flip", "shuffle_tags", "keep_tokens", "tag_dropout", "caption_dropout")
+
 Target = Literal["attention", "feed_forward", "projections", "convolutions"]
 
 
@@ -68,19 +100,25 @@ class TrainingSettings(BaseModel):
     # fmt: off
 
     # Base model
-    base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a single file (.safetensors, .ckpt), a diffusers folder, or demo for the tiny one that ships with the app.", advanced=False)
+    base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a single file (.safetensors, .ckpt), a diffusers folder, a name on Hugging Face (owner/name, see lora-atelier fetch), or demo for the tiny one that ships with the app.", advanced=False)
     vae: Path | None = setting(None, "VAE", "Base model", "Another VAE, a file or folder; empty uses the model's own.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "Precision", "Base model", "Number format of the frozen base model; adapters are always fp32. auto takes bf16 where the device is good at it.")
     prediction: Literal["auto", "epsilon", "v_prediction"] = setting("auto", "Prediction type", "Base model", "What the base model predicts; auto reads it from the model's own scheduler or file.")
     clip_skip: int = setting(1, "Clip skip", "Base model", "1 uses the last layer of the text encoder, 2 the one before (most anime models). SDXL ignores it.", ge=1, le=12)
     max_tokens: Literal[75, 150, 225] = setting(75, "Prompt length", "Base model", "Longer captions are cut in chunks of 75 tokens.", unit="tokens")
     device: str = setting("auto", "Device", "Base model", "auto, cpu, cuda, cuda:1 or mps.")
+    packed_weights: Literal["auto", "on", "off"] = setting("auto", "Packed weights", "Base model", "On a CPU: keeps the frozen weights ready for its arithmetic, a third faster at 256 px, about twice their memory. auto: when there is room.")
     gradient_checkpointing: bool = setting(False, "Gradient checkpointing", "Base model", "Saves memory, costs about a third of the speed.")
 
     # Pictures
     data: Path = setting(Path(), "Pictures", "Pictures", "Folder of pictures; sub-folders count too, and a sub-folder named 5_anything is seen 5 times as often.", advanced=False)
     more_data: tuple[Path, ...] = setting((), "More pictures", "Pictures", "Further folders or single pictures that are trained too.")
     left_out: tuple[str, ...] = setting((), "Left out", "Pictures", "Pictures that are not trained though they are there: paths relative to the folder, with /, or whole ones for more pictures.")
+    concepts: tuple[Concept, ...] = setting((), "Further concepts", "Pictures", "Folders that are trained in their own way: other trigger words, repeats, weights, or as regularisation pictures.")
+    edits: Path | None = setting(None, "Crops and masks", "Pictures", "Folder with crops and painted masks, as the window makes it.")
+    masked_loss: bool = setting(False, "Masked training", "Pictures", "Train what masks show: painted ones, a-mask.png beside a.png, or a.png in a folder masklabel.")
+    mask_outside: float = setting(0.1, "Weight outside the mask", "Pictures", "How much the rest of the picture counts.", ge=0, le=1)
+    alpha_mask: bool = setting(False, "Transparency as mask", "Pictures", "With masked training: transparent parts are not trained.")
     resolution: int = setting(512, "Resolution", "Pictures", "Training size: pictures are scaled to about its square in area.", unit="px", ge=64, le=4096, multiple_of=8)
     buckets: bool = setting(True, "Aspect-ratio buckets", "Pictures", "Keep each picture's shape. Off: everything is cropped to a square.")
     bucket_step: int = setting(64, "Bucket step", "Pictures", "Widths and heights are multiples of it.", unit="px", ge=8, le=512, multiple_of=8)
@@ -102,7 +140,12 @@ class TrainingSettings(BaseModel):
     keep_tokens: int = setting(1, "Keep first tags", "Captions", "So many tags in front stay in place when tags are mixed or dropped.", ge=0, le=50)
     tag_dropout: float = setting(0.0, "Tag dropout", "Captions", "Chance that a tag is left out.", ge=0, le=1)
     caption_dropout: float = setting(0.0, "Caption dropout", "Captions", "Chance that a picture is trained without its caption.", ge=0, le=1)
-    caption_variants: int = setting(12, "Caption variants", "Captions", "How many mixed versions of a caption are prepared (and cached) per picture.", ge=1, le=200)
+    protected_tags: str = setting("", "Protected tags", "Captions", "Tags that are never dropped, separated by commas.")
+    keep_separator: str = setting("", "Keep separator", "Captions", "Such as |||: tags before the first one in a caption, and after a second, stay in place; instead of counting them.")
+    caption_lines: Literal["join", "variants"] = setting("join", "Several lines", "Captions", "What the lines of a caption file are: one caption, or variants of which one is shown each time.")
+    wildcards: bool = setting(False, "Wildcards", "Captions", "{red|blue} in a caption stands for one of these, another each time.")
+    prompt_weights: bool = setting(False, "Prompt weights", "Captions", "(word:1.2) in captions and preview prompts makes a word stronger, as in A1111; off: brackets are text.")
+    caption_variants: int = setting(12, "Caption variants", "Captions", "How many mixed or alternative versions of a caption are prepared (and cached) per picture.", ge=1, le=200)
 
     # LoRA
     rank: int = setting(16, "Rank", "LoRA", "Network dim: size of the adapters. More holds more detail, in a larger file.", ge=1, le=1024, advanced=False)
@@ -206,7 +249,8 @@ class TrainingSettings(BaseModel):
     @property
     def title(self) -> str:
         """The LoRA's name: given, or the trigger word, or the picture folder's name."""
-        return self.name or self.trigger or self.data.name or self._name_of_more or "lora"
+        concept = self.concepts[0].title if self.concepts else ""
+        return self.name or self.trigger or self.data.name or self._name_of_more or concept or "lora"
 
     @property
     def _name_of_more(self) -> str:
@@ -271,6 +315,8 @@ def notes(s: TrainingSettings) -> list[str]:
         out.append(
             "DoRA files are read by few programs (diffusers ignores what is special in them); try the file where you need it."
         )
+    if s.alpha_mask and not s.masked_loss:
+        out.append("Transparency as mask has no effect: masked training is off.")
     if s.conv_rank and "convolutions" not in s.targets:
         out.append("Convolution rank has no effect: convolutions are not among the layers.")
     if s.previews and not s.preview_every_steps:

@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from trainer.errors import ConfigError, os_message
-from trainer.settings import DEMO, VERSION, PreviewPrompt, TrainingSettings, field_info
+from trainer.settings import DEMO, VERSION, Concept, PreviewPrompt, TrainingSettings, field_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,11 +55,14 @@ def read_dict(path: Path) -> dict[str, Any]:
         )
     for step in range(version, VERSION):
         values = MIGRATIONS[step](values)
-    for name in ("data", "regularization", "validation", "start_from", "vae", "cache_folder", "runs_folder"):
+    for name in ("data", "regularization", "validation", "start_from", "vae", "cache_folder", "runs_folder", "edits"):
         if isinstance(values.get(name), str) and values[name]:
             values[name] = str(path.parent / Path(values[name]).expanduser())
     if isinstance(more := values.get("more_data"), list):
         values["more_data"] = [str(path.parent / Path(p).expanduser()) if isinstance(p, str) and p else p for p in more]
+    for concept in concepts if isinstance(concepts := values.get("concepts"), list) else []:
+        if isinstance(concept, dict) and isinstance(folder := concept.get("folder"), str) and folder:
+            concept["folder"] = str(path.parent / Path(folder).expanduser())
     if isinstance(base := values.get("base"), str) and base not in (DEMO, "") and (path.parent / base).exists():
         values["base"] = str(path.parent / base)
     return values
@@ -89,6 +92,9 @@ def check(values: Mapping[str, Any], *, where: str = "the settings") -> list[Con
 def to_dict(settings: TrainingSettings) -> dict[str, Any]:
     """All values as TOML types; what is None is left out, as TOML has no null, and so is a path that was not given."""
     values = settings.model_dump(mode="json", exclude_none=True)
+    for concept in values["concepts"]:
+        if concept["folder"] == str(Path()):
+            del concept["folder"]
     return {"version": VERSION} | {k: v for k, v in values.items() if getattr(settings, k) != Path()}
 
 
@@ -106,9 +112,10 @@ def _sentence(details: Any, where: str) -> ConfigError:
         return ConfigError(context["field"], context["message"])
     model: type[BaseModel] = TrainingSettings
     prefix = ""
-    if name == "previews" and len(location) > 2:
-        model, prefix, name = PreviewPrompt, f"Preview {int(location[1]) + 1}: ", str(location[2])
-    field = "previews" if prefix else name  # a preview has no row of its own in the form
+    field = name  # what lies in a list has no row of its own in the form
+    if name in _PARTS and len(location) > 2:
+        model, word = _PARTS[name]
+        prefix, name = f"{word} {int(location[1]) + 1}: ", str(location[2])
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(name, model.model_fields, n=1)
         hint = f' Did you mean "{near[0]}"?' if near else ""
@@ -142,6 +149,10 @@ def _requirement(model: type[BaseModel], name: str, kind: str, details: Any) -> 
     return str(details["msg"]) if kind in ("colour", "targets") else f"cannot be used ({details['msg']})"
 
 
+_PARTS: dict[str, tuple[type[BaseModel], str]] = {
+    "previews": (PreviewPrompt, "Preview"),
+    "concepts": (Concept, "Concept"),
+}
 _KINDS = {
     "string_type": "must be text", "path_type": "must be a path", "tuple_type": "must be a list",
     "model_type": 'must be a table, such as { prompt = "a cat" }',

@@ -6,18 +6,25 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QLabel, QScrollArea, QSplitter, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QLabel, QScrollArea, QSplitter, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import tr
 from app.thumbnails import Thumbnails
+from app.widgets.auto_caption_dialog import AutoCaptionDialog
 from app.widgets.batch_edit import BatchEdit
 from app.widgets.bucket_chart import BucketChart
+from app.widgets.bulk_dialog import BulkDialog
 from app.widgets.caption_editor import CaptionEditor
+from app.widgets.change_dialog import Targets
+from app.widgets.checkup_panel import CheckupPanel
+from app.widgets.concepts_panel import ConceptsPanel
 from app.widgets.dataset_bar import DatasetBar
 from app.widgets.drop_zone import DropZone
 from app.widgets.message_card import MessageCard
 from app.widgets.named import named
+from app.widgets.picture_tools import PictureTools
+from app.widgets.replace_dialog import ReplaceDialog
 from app.widgets.tag_list import TagList
 from app.widgets.thumbnail_grid import ThumbnailGrid
 
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
     from PySide6.QtGui import QShowEvent
 
+    from app.checkup import Checkup
     from app.pictures import Pictures
     from app.project import Project
 
@@ -34,7 +42,7 @@ class DatasetPage(QWidget):
     """Everything about the pictures of the open project.
 
     Attributes:
-        grid, editor, batch, tags, chart, bar: its parts.
+        grid, editor, batch, tags, chart, bar, tools: its parts.
         splitter: holds the three columns; its sizes are worth remembering.
 
     Signals:
@@ -47,9 +55,14 @@ class DatasetPage(QWidget):
     filesRequested = Signal()
     triggerWanted = Signal()
 
-    def __init__(self, project: Project, pictures: Pictures, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, project: Project, pictures: Pictures, checkup: Checkup | None = None, parent: QWidget | None = None
+    ) -> None:
+        """checkup: the data set doctor; without it there is no such tab."""
         super().__init__(parent)
         self.setObjectName("dataset_page")
+        self._checkup = checkup
+        self.doctor = None if checkup is None else CheckupPanel(checkup)
         self._project, self._pictures = project, pictures
         self._is_fresh = True  # the project was opened just now: its first picture will be shown
         self.thumbnails = Thumbnails(self)
@@ -59,6 +72,7 @@ class DatasetPage(QWidget):
         self.chart = BucketChart(pictures)
         self.editor = CaptionEditor(project, pictures)
         self.batch = BatchEdit(project, pictures)
+        self.tools = PictureTools(project, pictures, self.grid, self.editor.preview, self.editor.save)
         self._notes = theme.role(named(QLabel(wordWrap=True), "folder_problems"), "warn")
         self._states = QStackedWidget()
         self._lay_out()
@@ -75,7 +89,7 @@ class DatasetPage(QWidget):
         self.splitter.addWidget(self._middle())
         self.splitter.addWidget(self._right())
         self.splitter.setStretchFactor(1, 1)
-        self.splitter.setSizes([theme.space(24), theme.space(78), theme.space(38)])
+        self.splitter.setSizes([theme.space(29), theme.space(75), theme.space(38)])
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(theme.space(2), theme.space(1.5), theme.space(2), theme.space(1.5))
@@ -97,6 +111,7 @@ class DatasetPage(QWidget):
         self._broken.add_button(
             "choose_folder_again", tr("Choose a folder…"), self.addPicturesRequested.emit, primary=True
         )
+        self._broken.add_button("show_folders", tr("Folders and concepts…"), self.show_folders)
         self._broken.add_button("look_again", tr("Look again"), self._pictures.rescan)
         for state in (content, self._empty, self._looking, self._broken):
             self._states.addWidget(state)
@@ -107,13 +122,19 @@ class DatasetPage(QWidget):
     def _left(self) -> QWidget:
         tabs = named(QTabWidget(documentMode=True), "dataset_tabs")
         tabs.tabBar().setDrawBase(False)
-        for page, title in ((self.tags, tr("Tags")), (self.chart, tr("Sizes"))):
+        tabs.setUsesScrollButtons(False)
+        parts: list[tuple[QWidget, str]] = [(self.tags, tr("Tags")), (self.chart, tr("Sizes"))]
+        if self.doctor is not None:
+            parts.append((self.doctor, tr("Check")))
+            self.doctor.countChanged.connect(lambda n: tabs.setTabText(2, tr("Check ({n})", n=n) if n else tr("Check")))
+            self.doctor.picturesChosen.connect(self._on_pictures_chosen)
+        for page, title in parts:
             holder = QWidget()
             column = QVBoxLayout(holder)
             column.setContentsMargins(0, theme.space(1), 0, 0)
             column.addWidget(page)
             tabs.addTab(holder, title)
-        tabs.setMinimumWidth(theme.space(18))
+        tabs.setMinimumWidth(theme.space(24))
         return tabs
 
     def _middle(self) -> QWidget:
@@ -147,11 +168,15 @@ class DatasetPage(QWidget):
         self.editor.stepWanted.connect(self.step)
         self.editor.triggerWanted.connect(self.triggerWanted)
         self.batch.triggerWanted.connect(self.triggerWanted)
+        self.batch.replaceWanted.connect(self.replace_text)
+        self.batch.bulkWanted.connect(self.change_captions)
         self.bar.filterChanged.connect(self._apply_filter)
         self.bar.tagCleared.connect(lambda: self._on_tag_wanted(""))
         self.bar.undoWanted.connect(self.undo)
         self.bar.redoWanted.connect(self.redo)
         self.bar.addWanted.connect(self.addPicturesRequested)
+        self.bar.captionsWanted.connect(self.write_captions)
+        self.bar.foldersWanted.connect(self.show_folders)
         self.chart.picturesChosen.connect(self._on_pictures_chosen)
         self.tags.filterWanted.connect(self._on_tag_wanted)
         self.tags.removeWanted.connect(lambda tag: self._save_then(lambda: pictures.remove_tags(self._all(), [tag])))
@@ -165,7 +190,7 @@ class DatasetPage(QWidget):
     def _add_shortcuts(self) -> None:
         redo = {QKeySequence(keys).toString() for keys in ("Ctrl+Shift+Z", "Ctrl+Y")}
         for keys, action in (
-            ("Ctrl+Z", self.undo), *((keys, self.redo) for keys in sorted(redo)), ("Ctrl+F", self._on_find),
+            ("Ctrl+Z", self.undo), *((keys, self.redo) for keys in sorted(redo)), ("Ctrl+F", self._on_find), ("Ctrl+H", self.replace_text),
             ("Ctrl+Up", lambda: self.step(-1)), ("Ctrl+Down", lambda: self.step(1)),
         ):  # fmt: skip
             shortcut = QShortcut(QKeySequence(keys), self, context=Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -175,6 +200,12 @@ class DatasetPage(QWidget):
         """The arrow keys go through the pictures at once."""
         super().showEvent(event)
         self.grid.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def close_down(self) -> None:
+        """Ends what works in the background; for the window's close."""
+        self.thumbnails.close()
+        if self._checkup is not None:
+            self._checkup.finish()
 
     # ---- what the user does
 
@@ -193,6 +224,42 @@ class DatasetPage(QWidget):
         row = min(max(row + by, 0), model.rowCount() - 1)
         if row >= 0:
             self.grid.select([model.source_index(row)])
+
+    def write_captions(self) -> None:
+        """Has a model describe the pictures; what it proposes is reviewed first."""
+        if not self._pictures.items:
+            return
+        self.editor.save()
+        model = self.grid.list_model
+        shown = [model.source_index(row) for row in range(model.rowCount())]
+        dialog = AutoCaptionDialog(self._pictures, shown, self.grid.selected(), self.window())
+        dialog.finished.connect(lambda: self.grid.setFocus())
+        dialog.open()
+
+    def show_folders(self) -> None:
+        """The project's folders and concepts."""
+        self.editor.save()
+        ConceptsPanel(self._project, self._pictures, self.window()).open()
+
+    def replace_text(self) -> None:
+        """Finds and replaces in captions."""
+        if self._pictures.items:
+            self._open(ReplaceDialog(self._pictures, self._targets(), self.window()))
+
+    def change_captions(self, text: str = "") -> None:
+        """Changes many captions, with a preview. text: tags that were written already."""
+        if self._pictures.items:
+            self._open(BulkDialog(self._pictures, self._targets(), text, self.window()))
+
+    def _targets(self) -> Targets:
+        self.editor.save()
+        model = self.grid.list_model
+        return Targets(self.grid.selected(), [model.source_index(row) for row in range(model.rowCount())])
+
+    def _open(self, dialog: QDialog) -> None:
+        dialog.finished.connect(lambda: self.grid.setFocus())
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
 
     def clear_filter(self) -> None:
         """Shows all pictures."""

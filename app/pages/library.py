@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QModelIndex, QSize, Qt, Signal
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, Signal
 from PySide6.QtGui import QShortcut
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app import library, library_details, theme
+from app import library, library_details, places, theme
 from app.background import Background
 from app.texts import tr
 from app.widgets.ask import confirm
@@ -30,13 +30,15 @@ from app.widgets.library_model import ENTRY_ROLE, LibraryFilter, LibraryModel
 from app.widgets.message_card import MessageCard
 from app.widgets.named import named
 from app.widgets.picture_loader import PictureLoader
+from app.widgets.tool_bench import ToolBench
+from app.widgets.tool_selection import SelectionPanel
 from trainer.errors import AtelierError
 from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from PySide6.QtCore import QEvent
+    from PySide6.QtCore import QEvent, QPoint
 
     from app.library import Entry
 
@@ -49,12 +51,14 @@ class LibraryPage(QWidget):
         showResults(RunFolder): the checkpoints of the run.
         useSettings(dict, str): values of settings, plain types, and a title for a new project.
         trainFurther(Path): go on from this LoRA file.
+        useBase(Path): train on this model file.
     """
 
     continueRun = Signal(object)
     showResults = Signal(object)
     useSettings = Signal(object, str)
     trainFurther = Signal(object)
+    useBase = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,6 +70,8 @@ class LibraryPage(QWidget):
         self.shown = LibraryFilter(self.model, self)
         self.loader = PictureLoader(self)
         self.detail = LibraryDetail(self.loader)
+        self.bench = ToolBench(self, self.loader)
+        self.selection = SelectionPanel(self.bench)
         self._make_head()
         self._make_list()
         self._lay_out()
@@ -112,6 +118,11 @@ class LibraryPage(QWidget):
             QPushButton(tr("Add a file…")), "library_add", tip=tr("List a LoRA file that lies elsewhere")
         )
         self.add_button.clicked.connect(self._on_add)
+        self.tools_button = named(
+            QPushButton(tr("Tools")), "library_tools", tip=tr("Merge, resize, convert, bake and extract LoRA files")
+        )
+        self.tools_button.setMenu(self.bench.menu(self.tools_button))
+        self.detail.tools.setMenu(self.bench.menu(self.detail))
         self._problem = theme.role(named(QLabel(wordWrap=True), "library_problem"), "bad")
         self._problem.hide()
 
@@ -120,7 +131,11 @@ class LibraryPage(QWidget):
         self.view = named(CardView(), "library_list", spoken=tr("Runs and LoRA files"))
         self.view.setItemDelegate(self.delegate)
         self.view.setModel(self.shown)
+        self.view.setSelectionMode(CardView.SelectionMode.ExtendedSelection)
         self.view.selectionModel().currentChanged.connect(self._on_current)
+        self.view.selectionModel().selectionChanged.connect(lambda *_: self._show_current())
+        self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.view.customContextMenuRequested.connect(self._on_menu)
         self.view.activated.connect(self._on_activated)
         self.model.dataChanged.connect(lambda *_: self._show_current())
         self.loader.loaded.connect(lambda _path: self.view.viewport().update())
@@ -134,6 +149,7 @@ class LibraryPage(QWidget):
         for button in self._kinds.buttons():
             head.addWidget(button)
         head.addWidget(self.add_button)
+        head.addWidget(self.tools_button)
         self._message = MessageCard("library")
         middle = QWidget()
         self._layers = QStackedLayout(middle)
@@ -142,9 +158,10 @@ class LibraryPage(QWidget):
         body = QHBoxLayout()
         body.setSpacing(theme.space(1.5))
         body.addWidget(middle, 1)
-        self.detail.setFixedWidth(theme.space(40))
-        self.detail.hide()
-        body.addWidget(self.detail)
+        for panel in (self.detail, self.selection):
+            panel.setFixedWidth(theme.space(40))
+            panel.hide()
+            body.addWidget(panel)
         column = QVBoxLayout(self)
         column.setContentsMargins(theme.space(3), theme.space(2), theme.space(2), theme.space(2))
         column.setSpacing(theme.space(1))
@@ -160,6 +177,10 @@ class LibraryPage(QWidget):
         self.detail.furtherWanted.connect(lambda entry: self.trainFurther.emit(entry.path))
         self.detail.settingsWanted.connect(self._on_use_settings)
         self.detail.removeWanted.connect(self._on_remove)
+        self.bench.made.connect(self._on_made)
+        self.bench.useWanted.connect(
+            lambda path, is_model: (self.useBase if is_model else self.trainFurther).emit(path)
+        )
 
     # ---- Qt
 
@@ -187,8 +208,14 @@ class LibraryPage(QWidget):
         self._problem.setText(found.problem)
         self._problem.setVisible(bool(found.problem))
         kept = self._wanted or (self.detail.entry.path if self.detail.entry else None)
+        chosen = [] if self._wanted else [entry.path for entry in self.chosen]
         self.model.set_entries(found.entries)
-        self._choose(kept)
+        self.bench.know(found.entries)
+        if self._wanted in {entry.path for entry in found.entries} and self.shown.row_of(self._wanted) < 0:
+            self.search.clear()  # what was just made or added is seen
+            self._kinds.buttons()[0].click()
+        if not self._choose_several(chosen):
+            self._choose(kept)
         self._show_message()
 
     def _choose(self, path: Path | None) -> None:
@@ -200,11 +227,32 @@ class LibraryPage(QWidget):
             self.view.setCurrentIndex(self.shown.index(max(0, row), 0))
         self._show_current()
 
+    def _choose_several(self, paths: list[Path]) -> bool:
+        """Chooses what is left of several; whether that is more than one."""
+        rows = [row for row in map(self.shown.row_of, paths) if row >= 0]
+        if len(rows) < 2:
+            return False
+        selection = self.view.selectionModel()
+        selection.setCurrentIndex(self.shown.index(rows[0], 0), QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        for row in rows[1:]:
+            selection.select(self.shown.index(row, 0), QItemSelectionModel.SelectionFlag.Select)
+        return True
+
+    @property
+    def chosen(self) -> list[Entry]:
+        """What is selected, in the order of the list; else the one that the keyboard is at."""
+        indexes = sorted(self.view.selectionModel().selectedIndexes(), key=QModelIndex.row)
+        return [index.data(ENTRY_ROLE) for index in indexes or [self.view.currentIndex()] if index.isValid()]
+
     def _show_current(self) -> None:
-        index = self.view.currentIndex()
-        entry = index.data(ENTRY_ROLE) if index.isValid() else None
+        chosen = self.chosen
+        entry = chosen[0] if len(chosen) == 1 else None
+        self.bench.choose(chosen)
+        if len(chosen) > 1:
+            self.selection.show_entries(chosen)
         if entry != self.detail.entry:
             self.detail.show_entry(entry)
+        self.selection.setVisible(len(chosen) > 1)
 
     def _show_message(self) -> None:
         if self.shown.rowCount():
@@ -239,7 +287,22 @@ class LibraryPage(QWidget):
         self._show_current()
 
     def _on_activated(self, _index: QModelIndex) -> None:
-        self.detail.do_the_usual()
+        if len(self.chosen) > 1:
+            self.bench.open("merge")
+        else:
+            self.detail.do_the_usual()
+
+    def _on_menu(self, at: QPoint) -> None:
+        menu = self.bench.menu(self.view)
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(self.view.viewport().mapToGlobal(at))
+
+    def _on_made(self, path: Path, is_model: bool) -> None:
+        """A tool has written a file: a LoRA is listed and chosen."""
+        if not is_model:
+            self._wanted = path
+            is_found = places.exports() in path.parents
+            self._work(lambda: None if is_found else library.add_files([path]))
 
     def _on_add(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(

@@ -36,6 +36,7 @@ class BaseChoice(QWidget):
         self.setFocusProxy(self.picker)
         self.picker.chosen.connect(self._on_chosen)
         self.picker.found.connect(self._on_found)
+        self.picker.fetched.connect(self._on_fetched)
         project.opened.connect(self._on_opened)
         project.changed.connect(self._on_project_changed)
         self._on_project_changed(frozenset({"base"}))
@@ -53,6 +54,11 @@ class BaseChoice(QWidget):
     def _on_chosen(self, base: str) -> None:
         self._chosen = base
         self._project.set_many({"base": base})
+
+    def _on_fetched(self) -> None:
+        """The setting is the same, but what it stands for is there now: the plan and the vocabulary must be made anew."""
+        self._chosen = str(self._project.value("base"))
+        self._project.changed.emit(frozenset({"base"}))
 
     def _on_found(self, found: Found) -> None:
         before, self._known = self._known, found if found.family is not None else self._known

@@ -15,7 +15,9 @@ from app.errors import log
 from app.texts import tr
 from app.widgets.drop_zone import dropped_paths
 from app.widgets.elided_label import ElidedLabel
+from app.widgets.fetch_dialog import FetchDialog
 from app.widgets.named import named
+from trainer import hub
 from trainer.settings import DEMO
 
 if TYPE_CHECKING:
@@ -27,15 +29,17 @@ FILE_SUFFIXES = (".safetensors", ".ckpt")
 
 
 class BasePicker(QFrame):
-    """Shows a base model and lets the user choose another: demo, folder, file, a recent one, or by dropping it.
+    """Shows a base model and lets the user choose another: demo, folder, file, a name, a recent one, or by dropping it.
 
     Signals:
         chosen(str): the user chose this base; the owner shows it with `set_base`.
         found(Found): what the shown base is became known.
+        fetched: the base that is shown was downloaded just now.
     """
 
     chosen = Signal(str)
     found = Signal(object)
+    fetched = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -52,6 +56,9 @@ class BasePicker(QFrame):
         self._where.setObjectName("base_where")
         self._error = theme.role(named(QLabel(wordWrap=True), "base_error"), "bad")
         self._error.setTextFormat(Qt.TextFormat.PlainText)
+        self._fetch = named(QPushButton(tr("Download…")), "base_fetch", tip=tr("See its size first, then download it"))
+        theme.role(self._fetch, "primary").clicked.connect(self._on_fetch)
+        self._dialog: FetchDialog | None = None
         self._change = named(QPushButton(tr("Change…")), "base_change")
         self._change.setAccessibleName(tr("Choose another base model"))
         self._menu = QMenu(self)
@@ -76,6 +83,7 @@ class BasePicker(QFrame):
         row.setSpacing(theme.space(2))
         row.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(words, 1)
+        row.addWidget(self._fetch, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._change, 0, Qt.AlignmentFlag.AlignTop)
         self.setFocusProxy(self._change)
 
@@ -88,6 +96,7 @@ class BasePicker(QFrame):
         if base == self._base:
             return
         self._base = base
+        self._fetch.hide()
         self._name.setText(title(base) if base else tr("No base model"))
         shown = tr("Ships with the app: tiny, learns in minutes, for trying things out.") if base == DEMO else base
         self._where.set_whole(shown or tr("Choose the model that you want to teach."))
@@ -103,12 +112,14 @@ class BasePicker(QFrame):
         if sentence:
             self._show_error(sentence)
 
-    def _show_error(self, sentence: str) -> None:
+    def _show_error(self, sentence: str, role: str = "bad") -> None:
+        theme.role(self._error, role)
         self._error.setText(sentence)
         self._error.setVisible(bool(sentence))
 
     def _on_found(self, found: Found) -> None:
-        self._show_error(found.error)
+        self._show_error(found.error, "muted" if found.can_be_fetched else "bad")
+        self._fetch.setVisible(found.can_be_fetched)
         self._family.setVisible(found.family is not None)
         if found.family is not None:
             self._family.setText(tr("{family} · {size} px", family=found.family.title, size=f"{found.resolution:,}"))
@@ -130,6 +141,8 @@ class BasePicker(QFrame):
         self._menu.addSeparator()
         self._menu.addAction(theme.icon("folder"), tr("Choose a folder…"), self._on_folder).setObjectName("base_folder")
         self._menu.addAction(theme.icon("picture"), tr("Choose a file…"), self._on_file).setObjectName("base_file")
+        hugging_face = self._menu.addAction(theme.icon("down"), tr("From Hugging Face…"), self._on_hub)
+        hugging_face.setObjectName("base_hub")
         used = [p for p in recent.bases() if p != self._base]
         if used:
             self._menu.addSeparator()
@@ -150,8 +163,35 @@ class BasePicker(QFrame):
         if path:
             self._choose(path)
 
+    def _on_hub(self) -> None:
+        self._open_dialog("")
+
+    def _on_fetch(self) -> None:
+        self._open_dialog(self.base())
+
+    def _open_dialog(self, name: str) -> None:
+        """One at a time: it may be in the middle of a download."""
+        if self._dialog is None:
+            self._dialog = FetchDialog(name, self.window())
+            self._dialog.fetched.connect(self._on_fetched)
+            self._dialog.finished.connect(self._on_dialog_finished)
+            self._dialog.show()
+        self._dialog.raise_()
+        self._dialog.activateWindow()
+
+    def _on_dialog_finished(self) -> None:
+        self._dialog = None
+
+    def _on_fetched(self, name: str) -> None:
+        if name != self._base:
+            self.chosen.emit(name)
+            return
+        self._base = None
+        self.set_base(name)
+        self.fetched.emit()
+
     def _start(self) -> str:
-        return "" if self.base() in ("", DEMO) else str(Path(self.base()).parent)
+        return "" if self.base() in ("", DEMO) or hub.is_name(self.base()) else str(Path(self.base()).parent)
 
     def _choose(self, base: str) -> None:
         if base != self._base:

@@ -24,9 +24,13 @@ class BatchEdit(QWidget):
 
     Signals:
         triggerWanted: there is no trigger word, and the user wants to put one in front.
+        replaceWanted: find and replace.
+        bulkWanted(str): other changes, with a preview; the tags that are written already.
     """
 
     triggerWanted = Signal()
+    replaceWanted = Signal()
+    bulkWanted = Signal(str)
 
     def __init__(self, project: Project, pictures: Pictures, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,6 +47,14 @@ class BatchEdit(QWidget):
         self._old = self._field("batch_old", tr("This tag"))
         self._new = self._field("batch_new", tr("By this"))
         self._replace = self._button("batch_replace", tr("Replace"), self._on_replace)
+        self._find = self._button("batch_find", tr("Find and replace…"), self.replaceWanted.emit)
+        self._find.setToolTip(tr("In the text of captions, also by a pattern  (Ctrl+H)"))
+        self._more = self._button(
+            "batch_more", tr("Sort, tidy up, and more…"), lambda: self.bulkWanted.emit(self._tags.text())
+        )
+        self._more.setToolTip(
+            tr("Sort, remove duplicates, lower case, text in front…: see every change before it is made")
+        )
         self._trigger = self._button("batch_trigger", "", self._on_trigger)
         self._leave_out = self._button("batch_leave_out", tr("Leave out"), self._on_leave_out)
         self._leave_out.setToolTip(tr("Training does not see them; the files stay where they are.  (Delete)"))
@@ -82,6 +94,10 @@ class BatchEdit(QWidget):
         row.addWidget(self._new)
         column.addLayout(row)
         column.addWidget(self._replace)
+        column.addSpacing(theme.space(1.5))
+        column.addWidget(theme.role(QLabel(tr("See every change first")), "muted"))
+        column.addWidget(self._find)
+        column.addWidget(self._more)
         column.addSpacing(theme.space(1.5))
         column.addWidget(theme.role(QLabel(tr("Trigger word")), "muted"))
         column.addWidget(self._trigger)
@@ -165,7 +181,10 @@ class BatchEdit(QWidget):
             self._title.setText(tr(text, pictures=counted(len(chosen), "picture", "pictures")))
             self._hint.setText(tr("Click a picture to write its caption. What you do here changes all of them."))
         tags, old = tags_of(self._tags.text()), self._old.text().strip().casefold()
-        present = {tag.casefold() for item in chosen for tag in tags_of(item.caption)} if tags or old else set()
+        reading = self._pictures.reading
+        present = (
+            {tag.casefold() for item in chosen for tag in tags_of(item.caption, reading)} if tags or old else set()
+        )
         self._front.setEnabled(bool(tags and chosen))
         self._end.setEnabled(bool(tags and chosen))
         self._remove.setEnabled(any(tag.casefold() in present for tag in tags))
@@ -173,7 +192,8 @@ class BatchEdit(QWidget):
         self._replace.setToolTip(tr("None of these pictures has this tag.") if old and old not in present else "")
         trigger = str(self._project.value("trigger")).strip()
         self._trigger.setText(tr("Put “{trigger}” in front", trigger=trigger) if trigger else tr("Set a trigger word…"))
-        self._trigger.setEnabled(bool(chosen))
+        for button in (self._trigger, self._find, self._more):
+            button.setEnabled(bool(chosen))
         # Leaving out every picture is never meant: it is offered for some only.
         self._leave_out.setEnabled(len(chosen) < len(items) and any(item.included for item in chosen))
         self._take_in.setEnabled(any(not item.included for item in chosen))

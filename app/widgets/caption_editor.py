@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QTo
 from app import theme
 from app.texts import tr
 from app.token_counter import TokenCounter
+from app.widgets.caption_field import CaptionField
 from app.widgets.caption_text import CaptionMeter, CaptionText
 from app.widgets.named import named
 from app.widgets.picture_preview import PicturePreview
@@ -53,7 +54,11 @@ class CaptionEditor(QWidget):
         self._timer.timeout.connect(self.save)
         self.preview = PicturePreview()
         self.text = CaptionText()
+        self.field = CaptionField(project, pictures, self.text)
+        self.field.left.connect(self.save)
+        self.field.stepWanted.connect(self.stepWanted)
         self.text.textChanged.connect(self._on_text_changed)
+        self.text.cursorPositionChanged.connect(self._show_meter)
         self.text.left.connect(self.save)
         self.text.stepWanted.connect(self.stepWanted)
         self.meter = CaptionMeter(project, TokenCounter(project, self))
@@ -96,7 +101,7 @@ class CaptionEditor(QWidget):
         facts.addWidget(self._sizes)
         facts.addWidget(self._problems)
         column.addLayout(facts)
-        column.addWidget(self.text, 1)
+        column.addWidget(self.field, 1)
         column.addWidget(self.meter)
         column.addWidget(self._include, 0, Qt.AlignmentFlag.AlignLeft)
 
@@ -120,8 +125,7 @@ class CaptionEditor(QWidget):
 
     def begin_writing(self) -> None:
         """Puts the cursor at the end of the caption."""
-        self.text.setFocus(Qt.FocusReason.OtherFocusReason)
-        self.text.moveCursor(QTextCursor.MoveOperation.End)
+        self.field.begin_writing()
 
     def _item(self) -> Item | None:
         return self._pictures.items[self.index] if self.index >= 0 else None
@@ -136,7 +140,7 @@ class CaptionEditor(QWidget):
             self._dirty = False
             return
         self._dirty = False
-        text = " ".join(self.text.toPlainText().split())
+        text = self.text.caption
         if text == item.caption:
             return
         label = tr("Caption of {name}", name=item.picture.path.name)
@@ -153,7 +157,11 @@ class CaptionEditor(QWidget):
     def _on_text_changed(self) -> None:
         self._dirty = True
         self._timer.start()
-        self.meter.set_caption(self.text.toPlainText())
+        self.field.refresh()
+        self._show_meter()
+
+    def _show_meter(self) -> None:
+        self.meter.set_caption(self.text.toPlainText(), self.text.textCursor().blockNumber())
 
     def _set_text(self, caption: str) -> None:
         """Shows a caption that is saved already."""
@@ -164,13 +172,14 @@ class CaptionEditor(QWidget):
             self.text.moveCursor(QTextCursor.MoveOperation.End)
         self.text.blockSignals(blocked)
         self._dirty = False
-        self.meter.set_caption(caption)
+        self.field.refresh()
+        self._show_meter()
 
     def _on_captions_changed(self, indexes: list[int]) -> None:
         if self._saving or self.index not in indexes:
             return
         item = self._item()
-        if item is not None and " ".join(self.text.toPlainText().split()) != item.caption:
+        if item is not None and self.text.caption != item.caption:
             self._set_text(item.caption)
             self._saved_label = ""
         self._refresh_facts()
@@ -180,7 +189,7 @@ class CaptionEditor(QWidget):
         if item is None:
             self._path, self._saved_label = None, ""
             self._set_text("")
-        elif not self._dirty and " ".join(self.text.toPlainText().split()) != item.caption:
+        elif not self._dirty and self.text.caption != item.caption:
             self._set_text(item.caption)
         self._refresh_facts()
 
@@ -196,10 +205,12 @@ class CaptionEditor(QWidget):
             return
         fit = self._pictures.fit(index)
         background = str(self._project.value("background"))
-        self.preview.show_picture(item.picture.path, fit, included=item.included, background=background)
+        self.preview.show_picture(
+            item.picture.path, fit, included=item.included, background=background, mask=item.picture.mask
+        )
         self._show_name()
         self._name.setToolTip(str(item.picture.path))
-        self._sizes.setText(size_sentence(item.picture.width_px, item.picture.height_px, fit))
+        self._sizes.setText(size_sentence(*item.picture.seen_px, fit))
         problems = [] if item.included else [tr("Left out: training does not see it.")]
         self._problems.setText("\n".join([*problems, *item.problems]))
         self._problems.setVisible(bool(self._problems.text()))
@@ -243,6 +254,8 @@ class CaptionEditor(QWidget):
 
 def size_sentence(width_px: int, height_px: int, fit: Fit) -> str:
     """`1920 × 1080 → 640 × 384, 3 % cropped`."""
-    text = tr("{w} × {h} → {tw} × {th}", w=width_px, h=height_px, tw=fit.size[0], th=fit.size[1])
+    crop = tr("{w} × {h}", w=width_px, h=height_px)
+    crop = tr("Crop {size}", size=crop) if fit.box is not None else crop
+    text = tr("{crop} → {tw} × {th}", crop=crop, tw=fit.size[0], th=fit.size[1])
     percent = round(100 * buckets.cropped_share(fit))
     return tr("{sizes}, {percent} % cropped", sizes=text, percent=percent) if percent else text

@@ -7,10 +7,11 @@ import re
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence
+from PySide6.QtGui import QKeyEvent, QKeySequence, QTextCursor
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app import theme
+from app.caption_tags import Reading, in_lines
 from app.texts import tr
 from app.widgets.named import named
 from trainer.captions import with_trigger
@@ -31,7 +32,7 @@ _STEPS = {
 
 
 class CaptionText(QPlainTextEdit):
-    """A caption is one line that wraps: Enter goes to the next picture instead of breaking it.
+    """A caption wraps; Enter goes to the next picture, Shift+Enter begins another line, which can be another variant.
 
     When it has nothing of its own to undo, Ctrl+Z is left to the page.
 
@@ -52,6 +53,17 @@ class CaptionText(QPlainTextEdit):
         self.setMinimumHeight(round(self.fontMetrics().lineSpacing() * LINES))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
+    @property
+    def caption(self) -> str:
+        """What is written, as captions are kept."""
+        return in_lines(self.toPlainText())
+
+    def replace_all(self, caption: str) -> None:
+        """Writes another caption, as a step that Ctrl+Z takes back."""
+        cursor = self.textCursor()
+        cursor.select(QTextCursor.SelectionType.Document)
+        cursor.insertText(caption)
+
     def sizeHint(self) -> QSize:
         """No higher than it must be; what room there is goes to the picture."""
         return QSize(super().sizeHint().width(), self.minimumHeight())
@@ -68,8 +80,11 @@ class CaptionText(QPlainTextEdit):
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter, Page Up and Down, Ctrl+Up and Down change the picture."""
+        """Enter, Page Up and Down, Ctrl+Up and Down change the picture; Shift+Enter begins a line."""
         step = _STEPS.get((Qt.Key(event.key()), event.modifiers()))
+        if event.key() == Qt.Key.Key_Return and event.modifiers() == Qt.KeyboardModifier.ShiftModifier:
+            self.textCursor().insertBlock()
+            return
         if step is None:
             super().keyPressEvent(event)
         else:
@@ -94,7 +109,7 @@ class CaptionMeter(QWidget):
     def __init__(self, project: Project, counter: TokenCounter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._project, self._counter = project, counter
-        self._caption = ""
+        self._lines, self._line = [""], 0
         self._tokens = theme.role(named(QLabel(), "token_count"), "muted")
         self._title = theme.role(QLabel(tr("As the model sees it")), "muted")
         self._seen = named(QLabel(wordWrap=True), "seen_caption")
@@ -123,15 +138,29 @@ class CaptionMeter(QWidget):
         counter.changed.connect(self._refresh)
         self._refresh()
 
-    def set_caption(self, caption: str) -> None:
-        """Measures another caption."""
-        self._caption = " ".join(caption.split())
+    def set_caption(self, caption: str, line: int = 0) -> None:
+        """Measures another caption. line: which of its lines is looked at, for when they are variants."""
+        self._lines = in_lines(caption).split("\n")
+        self._line = min(max(line, 0), len(self._lines) - 1)
         self._refresh()
+
+    @property
+    def _is_variant(self) -> bool:
+        return len(self._lines) > 1 and self._reading.variants
 
     @property
     def seen_text(self) -> str:
         """What the model is given, before it cuts the end."""
-        return with_trigger(self._caption, self._trigger_word())
+        text = self._lines[self._line] if self._is_variant else " ".join(self._lines)
+        text = with_trigger(text, self._trigger_word())
+        separator = self._reading.separator
+        if separator and separator in text:
+            text = ", ".join(part for part in map(str.strip, text.split(separator)) if part)
+        return text
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading.of(self._project.value)
 
     def _trigger_word(self) -> str:
         return str(self._project.value("trigger")).strip()
@@ -154,6 +183,9 @@ class CaptionMeter(QWidget):
             self._seen.setText(html.escape(tr("Nothing: it has no caption.")))
         self._trigger.setVisible(not trigger)
         note = self._mixing_note()
+        if self._is_variant:
+            which = tr("Line {n} of {count}; one of them each time.", n=self._line + 1, count=len(self._lines))
+            note = f"{which} {note}".strip()
         self._note.setText(note)
         self._note.setVisible(bool(note) and bool(text))
 
@@ -166,7 +198,7 @@ class CaptionMeter(QWidget):
         return tr("Some tags are dropped at random.") if dropped else ""
 
     def _on_changed(self, names: frozenset[str]) -> None:
-        if names & {"trigger", "shuffle_tags", "tag_dropout"}:
+        if names & {"trigger", "shuffle_tags", "tag_dropout", "caption_lines", "keep_separator"}:
             self._refresh()
 
     def changeEvent(self, event: QEvent) -> None:

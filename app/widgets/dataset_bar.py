@@ -28,21 +28,27 @@ class DatasetBar(QWidget):
         filterChanged: text, `only_problems` or the tag is another; ask the properties.
         tagCleared: the user takes the tag filter away.
         undoWanted, redoWanted: of caption edits.
+        captionsWanted: have a model write captions.
         addWanted: add pictures.
+        foldersWanted: see folders and concepts.
     """
 
     filterChanged = Signal()
     tagCleared = Signal()
     undoWanted = Signal()
     redoWanted = Signal()
+    captionsWanted = Signal()
     addWanted = Signal()
+    foldersWanted = Signal()
 
     def __init__(self, pictures: Pictures, zoom: QWidget, parent: QWidget | None = None) -> None:
         """zoom: the grid's slider."""
         super().__init__(parent)
         self._pictures = pictures
         self.search = named(QLineEdit(placeholderText=tr("Search"), clearButtonEnabled=True), "search")
-        self.search.setToolTip(tr("In file names and captions  (Ctrl+F)"))
+        self.search.setToolTip(
+            tr("In file names and captions  (Ctrl+F). is:cropped, is:masked and is:out show such pictures only.")
+        )
         self.search.setAccessibleName(tr("Search in file names and captions"))
         self.search.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.search.setMinimumWidth(theme.space(10))
@@ -66,10 +72,19 @@ class DatasetBar(QWidget):
         self._redo = named(QToolButton(), "redo", spoken=tr("Redo"))
         self._undo.clicked.connect(self.undoWanted)
         self._redo.clicked.connect(self.redoWanted)
+        self._write = named(
+            QPushButton(tr("Write captions…")), "write_captions", tip=tr("Have a model describe the pictures")
+        )
+        self._write.clicked.connect(self.captionsWanted)
         self._add = named(
             QPushButton(tr("Add pictures…")), "add_pictures", tip=tr("Or drop them anywhere on the window")
         )
         self._add.clicked.connect(self.addWanted)
+        self._folders = named(
+            QToolButton(), "folders", tip=tr("Folders and concepts: trigger words, repeats, regularisation…"),
+            spoken=tr("Folders and concepts"),
+        )  # fmt: skip
+        self._folders.clicked.connect(self.foldersWanted)
         self._lay_out(zoom)
         for signal in (pictures.scanned, pictures.captionsChanged, pictures.includedChanged, pictures.fitsChanged):
             signal.connect(self.refresh)
@@ -91,6 +106,8 @@ class DatasetBar(QWidget):
         row.addWidget(zoom)
         row.addWidget(self._undo)
         row.addWidget(self._redo)
+        row.addWidget(self._folders)
+        row.addWidget(self._write)
         row.addWidget(self._add)
 
     # ---- the filter
@@ -151,7 +168,13 @@ class DatasetBar(QWidget):
     def _restyle(self) -> None:
         side = theme.space(2.25)
         self._glass.setIcon(theme.icon("search", "muted"))
-        for button, name in ((self._undo, "undo"), (self._redo, "redo"), (self._add, "plus"), (self._tag, "close")):
+        for button, name in (
+            (self._undo, "undo"),
+            (self._redo, "redo"),
+            (self._folders, "folder"),
+            (self._add, "plus"),
+            (self._tag, "close"),
+        ):
             button.setIcon(theme.icon(name))
             button.setIconSize(QSize(side, side) if button is not self._tag else QSize(side * 2 // 3, side * 2 // 3))
         self._problems.setIcon(theme.icon("warning", "warn"))

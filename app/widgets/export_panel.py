@@ -1,20 +1,18 @@
-"""Names a checkpoint, describes it, and writes it as a LoRA file."""
+"""Names a checkpoint and writes it as a LoRA file, or as a bundle for Civitai."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPlainTextEdit,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QStackedLayout,
@@ -24,20 +22,23 @@ from PySide6.QtWidgets import (
 )
 
 from app import export_command, places, preferences, theme
-from app.exporter import Exporter, ExportRequest
+from app.exporter import Exported, Exporter, ExportRequest
 from app.texts import size, tr
 from app.widgets.ask import confirm
+from app.widgets.export_more import ExportMore
+from app.widgets.export_progress import ExportProgress
 from app.widgets.exported_card import ExportedCard
 from app.widgets.named import named
+from trainer import bundle
+from trainer.errors import RunError
+from trainer.run_folder import safe_name
 
 if TYPE_CHECKING:
-    from app.run_results import Results
-
-DESCRIPTION_LINES = 3
+    from app.run_results import Checkpoint, Results
 
 
 class ExportPanel(QFrame):
-    """The form, its one button, and what came of it.
+    """A name, a place and two buttons; more for those who look for it; and what came of it.
 
     Signals:
         exported(Path): a file was written, read back and compared.
@@ -50,10 +51,12 @@ class ExportPanel(QFrame):
         theme.role(named(self, "export_panel"), "card")
         self._results: Results | None = None
         self._step = 0
+        self._was_peft = False
         self._folder = Path(preferences.get("export_folder", str(places.exports())))
         self.exporter = Exporter(self)
         self.exporter.done.connect(self._on_done)
         self.exporter.failed.connect(self._on_failed)
+        self.exporter.cancelled.connect(self._on_cancelled)
         self._make_fields()
         self._make_ends()
         self.done_card = ExportedCard()
@@ -70,9 +73,7 @@ class ExportPanel(QFrame):
         self._results = results
         if results is not None and not same:
             self.name.setText(results.settings.title)
-            self.description.setPlainText(results.settings.description)
-            self.tags.setText(results.tags)
-            self.precision.setCurrentIndex(max(0, self.precision.findData(results.settings.export_precision)))
+            self.more.propose(results)
             self._show_form()
         self._refresh()
 
@@ -89,6 +90,11 @@ class ExportPanel(QFrame):
         """The file that would be written."""
         return export_command.file_for(self._folder, self._name())
 
+    @property
+    def bundle_target(self) -> Path:
+        """The folder that a bundle would become."""
+        return export_command.bundle_in(self._folder, self._name())
+
     def set_folder(self, folder: Path) -> None:
         """Where the file goes; remembered."""
         self._folder = folder
@@ -100,56 +106,49 @@ class ExportPanel(QFrame):
     def _make_fields(self) -> None:
         self._title = theme.role(named(QLabel(), "export_title"), "heading")
         self.name = named(QLineEdit(maxLength=120), "export_name", spoken=tr("Name"))
-        self.description = named(QPlainTextEdit(tabChangesFocus=True), "export_description", spoken=tr("Description"))
-        self.description.setPlaceholderText(tr("What it draws, and how to use it"))
-        line = self.description.fontMetrics().lineSpacing()
-        self.description.setFixedHeight(DESCRIPTION_LINES * line + theme.space(2))
-        self.tags = named(
-            QLineEdit(), "export_tags", spoken=tr("Tags"), tip=tr("Words to find it by, separated by commas")
-        )
-        self.tags.setPlaceholderText(tr("character, monster, green"))
-        self.precision = named(
-            QComboBox(), "export_precision", spoken=tr("File precision"), tip=tr("fp16 is what everybody shares")
-        )
-        for label, value in ((tr("fp16 (usual)"), "fp16"), (tr("bf16"), "bf16"), (tr("fp32 (twice the size)"), "fp32")):
-            self.precision.addItem(label, value)
         self._place = named(QLabel(wordWrap=True), "export_place")
-        self._choose = named(
-            QToolButton(), "export_choose_folder", spoken=tr("Choose another folder"), tip=tr("Choose another folder")
-        )
+        tip = tr("Choose another folder")
+        self._choose = named(QToolButton(), "export_choose_folder", spoken=tip, tip=tip)
         self._choose.clicked.connect(self._on_choose_folder)
+        self.more = ExportMore()
+        self.more.changed.connect(self._refresh)
+        self.more_button = theme.role(named(QPushButton(tr("More")), "export_more"), "link")
+        self.more_button.setCheckable(True)
+        self.more_button.setChecked(preferences.get("export_more", False))
+        self.more_button.toggled.connect(self._on_more)
+        self.more.setVisible(self.more_button.isChecked())
         self.name.textChanged.connect(self._refresh)
-        self.precision.currentIndexChanged.connect(self._refresh)
         self.name.returnPressed.connect(self._on_export)
 
     def _make_ends(self) -> None:
         self._size = theme.role(named(QLabel(alignment=Qt.AlignmentFlag.AlignCenter), "export_size"), "muted")
         self._problem = theme.role(named(QLabel(wordWrap=True), "export_problem"), "bad")
         self._problem.hide()
-        self._busy = QProgressBar(textVisible=False, minimum=0, maximum=0)
-        self._busy.setAccessibleName(tr("Exporting"))
-        self._busy.hide()
+        self.progress = ExportProgress(self.exporter)
         self.button = theme.role(named(QPushButton(tr("Export")), "export_button"), "primary")
         self.button.clicked.connect(self._on_export)
+        tip = tr("A folder to upload: the LoRA, pictures that carry their prompts, a description, the settings")
+        self.bundle_button = named(QPushButton(tr("Bundle for Civitai")), "export_bundle", tip=tip)
+        self.bundle_button.clicked.connect(self._on_bundle)
 
     def _lay_out(self) -> None:
         fields = QWidget()
         column = QVBoxLayout(fields)
         column.setContentsMargins(0, 0, theme.space(0.5), 0)
         column.setSpacing(theme.space(0.5))
-        for label, field in (
-            (tr("Name"), self.name), (tr("Description"), self.description), (tr("Tags"), self.tags), (tr("Precision"), self.precision),
-        ):  # fmt: skip
-            caption = theme.role(QLabel(label), "muted")
-            caption.setBuddy(field)
-            column.addWidget(caption)
-            column.addWidget(field)
-            column.addSpacing(theme.space(0.75))
+        caption = theme.role(QLabel(tr("Name")), "muted")
+        caption.setBuddy(self.name)
+        column.addWidget(caption)
+        column.addWidget(self.name)
+        column.addSpacing(theme.space(0.75))
         column.addWidget(theme.role(QLabel(tr("Folder")), "muted"))
         row = QHBoxLayout()
         row.addWidget(self._place, 1)
         row.addWidget(self._choose, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
+        column.addSpacing(theme.space(0.75))
+        column.addWidget(self.more_button, 0, Qt.AlignmentFlag.AlignLeft)
+        column.addWidget(self.more)
         column.addStretch(1)
         scroll = QScrollArea(widgetResizable=True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -159,8 +158,9 @@ class ExportPanel(QFrame):
         form = QVBoxLayout(self._form)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(theme.space(1))
-        for widget in (self._title, scroll, self._problem, self._busy, self.button, self._size):
+        for widget in (scroll, self._problem, self.progress, self.button, self._size, self.bundle_button):
             form.addWidget(widget, 1 if widget is scroll else 0)
+        form.insertWidget(0, self._title)
         self._layers = QStackedLayout()
         self._layers.addWidget(self._form)
         self._layers.addWidget(self.done_card)
@@ -170,13 +170,16 @@ class ExportPanel(QFrame):
 
     def changeEvent(self, event: QEvent) -> None:
         """Renews the icons in the theme's colours."""
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "button"):
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "bundle_button"):
             self._restyle()
         super().changeEvent(event)
 
     def _restyle(self) -> None:
         self._choose.setIcon(theme.icon("folder"))
         self.button.setIcon(theme.icon("export", "on_accent"))
+        self.more_button.setIcon(
+            theme.icon("chevron_down" if self.more_button.isChecked() else "chevron_right", "accent")
+        )
 
     # ---- what happens
 
@@ -184,18 +187,20 @@ class ExportPanel(QFrame):
         title = self._results.settings.title if self._results is not None else "lora"
         return self.name.text().strip() or title
 
+    def _checkpoint(self) -> Checkpoint | None:
+        every = self._results.checkpoints if self._results is not None else ()
+        return next((c for c in every if c.step == self._step), None)
+
     def _refresh(self) -> None:
-        running, precision = self.exporter.is_running, str(self.precision.currentData())
-        checkpoint = (
-            next((c for c in self._results.checkpoints if c.step == self._step), None) if self._results else None
-        )
+        running, checkpoint = self.exporter.is_running, self._checkpoint()
         self._title.setText(tr("Export step {step}", step=f"{self._step:,}") if checkpoint else tr("Export"))
-        self.button.setEnabled(checkpoint is not None and not running)
-        self.button.setText(tr("Exporting…") if running else tr("Export"))
-        self._busy.setVisible(running)
-        self._form.setEnabled(True)
-        for field in (self.name, self.description, self.tags, self.precision, self._choose):
+        for button in (self.button, self.bundle_button):
+            button.setEnabled(checkpoint is not None)
+            button.setVisible(not running)
+        self._size.setVisible(not running)
+        for field in (self.name, self.more, self._choose):
             field.setEnabled(not running)
+        precision = str(self.more.precision.currentData())
         about = size(checkpoint.exported_size(precision)) if checkpoint and checkpoint.size_bytes else ""
         self._size.setText(tr("{name}, about {size}", name=self.target.name, size=about) if about else "")
         self._place.setText(_short(self._folder))
@@ -205,6 +210,11 @@ class ExportPanel(QFrame):
         self._problem.hide()
         self._layers.setCurrentWidget(self._form)
 
+    def _on_more(self, is_open: bool) -> None:
+        self.more.setVisible(is_open)
+        preferences.put("export_more", is_open)
+        self._restyle()
+
     def _on_choose_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, tr("Choose a folder for the LoRA file"), str(self._folder))
         if chosen:
@@ -213,36 +223,69 @@ class ExportPanel(QFrame):
     def _on_export(self) -> None:
         if self._results is None or self.exporter.is_running or not self.button.isEnabled():
             return
-        target, picture = self.target, self._results.picture_of(self._step)
-        there = [p for p in (target, export_command.preview_beside(target) if picture else target) if p.exists()]
-        if there and not self._may_replace(target, there):
+        is_peft, beside = self.more.is_peft, self.more.beside.isChecked() and not self.more.is_peft
+        picture = self._results.picture_of(self._step) if beside else None
+        files = export_command.targets(self.target, picture=picture is not None, words=beside)
+        there = [p for p in files if p.exists()]
+        if there and not self._may_replace(there):
             return
-        self._problem.hide()
-        self.exporter.start(
-            ExportRequest(
-                self._results.folder.path, self._step, target, self._name(), self.description.toPlainText().strip(), self.tags.text().strip(),
-                str(self.precision.currentData()), picture, overwrite=bool(there),
-            )
-        )  # fmt: skip
-        self._refresh()
+        plain, names = self._plain_request(self.target), "peft" if is_peft else "kohya"
+        self._start(replace(plain, names=names, picture=picture, with_words=beside, overwrite=bool(there)))
 
-    def _may_replace(self, target: Path, there: list[Path]) -> bool:
-        names = ", ".join(dict.fromkeys(p.name for p in there))
+    def _on_bundle(self) -> None:
+        if self._results is None or self.exporter.is_running or not self.bundle_button.isEnabled():
+            return
+        target = self.bundle_target
+        try:
+            bundle.check_target(target, safe_name(self._name()), overwrite=True)
+        except RunError as error:
+            self._on_failed(str(error))
+            return
+        is_there = target.exists() and any(target.iterdir())
+        if is_there and not self._may_replace([target]):
+            return
+        plain, data = self._plain_request(target), self.more.with_data.isChecked()
+        self._start(replace(plain, is_bundle=True, with_data=data, overwrite=is_there))
+
+    def _plain_request(self, out: Path) -> ExportRequest:
+        """What is in the fields, for whatever is written."""
+        assert self._results is not None
+        more, picture = self.more, self._results.picture_of(self._step)
+        return ExportRequest(
+            self._results.folder.path, self._step, out, self._name(), more.description.toPlainText().strip(),
+            more.tags.text().strip(), str(more.precision.currentData()), picture=picture, prove=more.prove.isChecked(),
+        )  # fmt: skip
+
+    def _start(self, request: ExportRequest) -> None:
+        self._problem.hide()
+        self._was_peft = request.names == "peft"
+        self.exporter.start(request)
+        self._refresh()
+        self.progress.cancel_button.setFocus()
+
+    def _may_replace(self, there: list[Path]) -> bool:
+        names = ", ".join(p.name for p in there)
         question = tr("Replace {names}?", names=names)
-        details = tr(
-            "There is a file of this name in {folder} already. Replacing it cannot be undone.", folder=target.parent
-        )
+        details = tr("It is in {folder} already. Replacing it cannot be undone.", folder=there[0].parent)
         return confirm(self, question, details, tr("Replace"))
 
-    def _on_done(self, path: Path) -> None:
+    def _on_done(self, made: Exported) -> None:
         trigger = self._results.settings.trigger if self._results is not None else ""
         self._refresh()
-        self.done_card.show_file(path, path.stat().st_size, trigger)
+        self.done_card.show_made(made, trigger, is_peft=self._was_peft)
         self._layers.setCurrentWidget(self.done_card)
-        self.exported.emit(path)
+        self.exported.emit(made.path)
 
     def _on_failed(self, sentence: str) -> None:
         self._refresh()
+        self._say(sentence, "bad")
+
+    def _on_cancelled(self) -> None:
+        self._refresh()
+        self._say(tr("Cancelled; nothing was written."), "muted")
+
+    def _say(self, sentence: str, role: str) -> None:
+        theme.role(self._problem, role)
         self._problem.setText(sentence)
         self._problem.show()
 

@@ -29,7 +29,7 @@ from trainer.errors import AtelierError
 if TYPE_CHECKING:
     from app.library import Entry
     from app.widgets.picture_loader import PictureLoader
-    from trainer.lora_file import Description
+    from trainer.lora_description import Description
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Told:
 
 
 class LibraryDetail(QFrame):
-    """The panel beside the list. Its first button is what is usually wanted.
+    """The panel beside the list. Its first button is what is usually wanted; the page gives `tools` its menu.
 
     Signals:
         resultsWanted, continueWanted, settingsWanted, furtherWanted, removeWanted(Entry): a button was pressed.
@@ -129,6 +129,9 @@ class LibraryDetail(QFrame):
             "detail_settings",
             tip=tr("A new project with the settings of this one"),
         )
+        self.tools = named(
+            QPushButton(tr("Tools")), "detail_tools", tip=tr("Make it smaller, mix it, convert it, put it into a model")
+        )
         self._folder = theme.role(named(QPushButton(tr("Open folder")), "detail_folder"), "quiet")
         self._remove = theme.role(named(QPushButton(), "detail_remove"), "quiet")
         self._first = self._settings
@@ -148,7 +151,7 @@ class LibraryDetail(QFrame):
             column.addWidget(widget)
         self._buttons = QVBoxLayout()
         self._buttons.setSpacing(theme.space(0.75))
-        for button in (self._results, self._continue, self._further, self._settings):
+        for button in (self._results, self._continue, self._further, self._settings, self.tools):
             self._buttons.addWidget(button)
         column.addLayout(self._buttons)
         small = QHBoxLayout()
@@ -177,6 +180,7 @@ class LibraryDetail(QFrame):
         for button, fits in shown.items():
             button.setVisible(fits)
             theme.role(button, "")
+        self.tools.setVisible(entry.kind == "lora" and not entry.problem)
         is_complete = not entry.can_continue or entry.step >= entry.total_steps > 0
         order = (self._results, self._continue, self._further, self._settings) if is_complete else tuple(shown)
         self._first = next(

@@ -22,7 +22,7 @@ from app.texts import tr
 from app.widgets.named import named
 
 if TYPE_CHECKING:
-    from trainer.lora_file import Description
+    from trainer.lora_description import Description
 
 _TRAY = "atelier_tray"
 

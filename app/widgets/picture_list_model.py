@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 
-from app.caption_tags import tags_of
+from app.caption_tags import PLAIN, Reading, tags_of
 from app.texts import tr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from PySide6.QtCore import QObject
 
@@ -22,21 +22,35 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 
 
+KINDS: dict[str, Callable[[Item], bool]] = {
+    "is:cropped": lambda item: item.is_cropped,
+    "is:masked": lambda item: item.picture.mask is not None,
+    "is:out": lambda item: not item.included,
+}
+
+
 @dataclass(frozen=True)
 class Filter:
-    """Which pictures are shown. text: stands in the file's path or the caption; tag: is one of the caption's; in any case."""
+    """Which pictures are shown. text: stands in the file's path or the caption; tag: is one of the caption's; in any case.
+
+    The texts in KINDS mean pictures that are so, instead.
+    """
 
     text: str = ""
     tag: str = ""
     only_problems: bool = False
+    reading: Reading = PLAIN
 
     def lets_through(self, item: Item) -> bool:
         """Whether the picture is shown."""
         if self.only_problems and not item.problems:
             return False
-        if self.text and self.text.casefold() not in f"{item.picture.relative}\n{item.caption}".casefold():
+        if (is_so := KINDS.get(self.text.casefold())) is not None:
+            if not is_so(item):
+                return False
+        elif self.text and self.text.casefold() not in f"{item.picture.relative}\n{item.caption}".casefold():
             return False
-        return not self.tag or self.tag.casefold() in (tag.casefold() for tag in tags_of(item.caption))
+        return not self.tag or self.tag.casefold() in (tag.casefold() for tag in tags_of(item.caption, self.reading))
 
 
 class PictureListModel(QAbstractListModel):
@@ -68,7 +82,7 @@ class PictureListModel(QAbstractListModel):
 
     def set_filter(self, *, text: str = "", tag: str = "", only_problems: bool = False) -> None:
         """Shows the pictures that match all of these."""
-        self._filter = Filter(text.strip(), tag.strip(), only_problems)
+        self._filter = Filter(text.strip(), tag.strip(), only_problems, self._pictures.reading)
         self._on_scanned()
         self.filterChanged.emit()
 
@@ -131,6 +145,10 @@ def _tooltip(item: Item) -> str:
     lines = [f"<b>{html.escape(picture.relative)}</b>", f"{picture.width_px} × {picture.height_px} px"]
     if picture.repeats > 1:
         lines.append(tr("seen {times} times in an epoch", times=picture.repeats))
+    if item.is_cropped:
+        lines.append(tr("cropped to {w} × {h} px", w=picture.seen_px[0], h=picture.seen_px[1]))
+    if picture.mask is not None:
+        lines.append(tr("has a mask"))
     if not item.included:
         lines.append(tr("Left out of training."))
     lines += [f"⚠ {html.escape(problem)}" for problem in item.problems]

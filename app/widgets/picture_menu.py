@@ -1,18 +1,20 @@
-"""The context menu of pictures: leave out, take in, open, show in the file manager."""
+"""The context menu of pictures: crop, mask, leave out, take in, open, show in the file manager."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QProcess, QUrl
+from PySide6.QtCore import QProcess, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMenu
 
 from app import theme
 from app.texts import counted, tr
+from trainer.edits import CENTRE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from PySide6.QtWidgets import QWidget
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
 
 
 class PictureMenu(QMenu):
-    """What can be done with some pictures; gone when it closes."""
+    """What can be done with some pictures; gone when it closes.
+
+    Signals:
+        cropWanted, maskWanted: open the editor.
+    """
+
+    cropWanted = Signal()
+    maskWanted = Signal()
 
     def __init__(self, pictures: Pictures, indexes: list[int], parent: QWidget | None = None) -> None:
         """indexes: places in `Pictures.items`, at least one; opening takes the first."""
@@ -40,12 +49,37 @@ class PictureMenu(QMenu):
             action.setObjectName("take_in")
             action.triggered.connect(lambda: pictures.set_included(indexes, True))
         self.addSeparator()
+        self._add_edits(pictures, indexes)
+        self.addSeparator()
         action = self.addAction(theme.icon("picture"), tr("Open the picture"))
         action.setObjectName("open_picture")
         action.triggered.connect(lambda: open_picture(path))
         action = self.addAction(theme.icon("folder"), tr("Show in its folder"))
         action.setObjectName("show_in_folder")
         action.triggered.connect(lambda: show_in_folder(path))
+
+    def _add_edits(self, pictures: Pictures, indexes: list[int]) -> None:
+        edits, several = pictures.edits, len(indexes) > 1
+        cropped = [i for i in indexes if edits.of(i).box is not None or edits.of(i).focus != CENTRE]
+        off_centre = [i for i in indexes if edits.of(i).focus != CENTRE]
+        masked = [i for i in indexes if edits.of(i).mask]
+        entries: list[tuple[str, str, str, Callable[[], object], bool]] = [
+            ("crop", "crop", tr("Crop…"), self.cropWanted.emit, True),
+            ("mask", "brush", tr("Mask…"), self.maskWanted.emit, True),
+            ("reset_crops", "reset", tr("Reset {count}", count=counted(len(cropped), "crop", "crops")),
+             lambda: edits.reset_crops(cropped), bool(cropped)),
+            ("centre_focus", "target", tr("Put the focus in the middle"), lambda: edits.centre_focus(off_centre), bool(off_centre)),
+            ("remove_masks", "trash", tr("Remove {count}", count=counted(len(masked), "painted mask", "painted masks")),
+             lambda: edits.remove_masks(masked), bool(masked)),
+        ]  # fmt: skip
+        for name, icon, text, act, wanted in entries:
+            if wanted:
+                action = self.addAction(theme.icon(icon), text)
+                action.setObjectName(name)
+                action.triggered.connect(act)
+                action.setEnabled(edits.can_edit)
+                if name in ("crop", "mask") and several:
+                    action.setToolTip(tr("One after the other, these pictures only"))
 
 
 def open_picture(path: Path) -> None:

@@ -31,7 +31,6 @@ from trainer.settings import PreviewPrompt
 from trainer.settings_file import choices
 
 if TYPE_CHECKING:
-
     from app.project import Project
 
 MOST_ROWS_SEEN = 8

@@ -81,7 +81,8 @@ class EndCard(QFrame):
             "failed": tr("The run could not go on"), "lost": tr("The run ended early"),
         }  # fmt: skip
         self._heading.setText(headings.get(state, ""))
-        self._sentence.setText(self._well_words(controller) if well else controller.sentence())
+        words = [self._well_words(controller), record.proof] if well else [controller.sentence()]
+        self._sentence.setText("\n".join(filter(None, words)))
         self._sign_name, self._sign_colour = (
             ("star", "good") if state == "finished" else ("info", "text") if well else ("warning", "bad")
         )

@@ -56,6 +56,7 @@ class ThumbnailDelegate(QStyledItemDelegate):
         self._laid_out: dict[tuple[str, int, bool], QStaticText] = {}
         icon_px = round(self._badge_px * 0.68)
         self._warning = theme.pixmap("warning", icon_px, "warn")
+        self._marks = [theme.pixmap(name, icon_px, "text") for name in ("crop", "mask")]
         self._eye_off = theme.pixmap("eye_off", round(icon_px * 1.3), "text")
 
     def tile_size(self) -> QSize:
@@ -129,6 +130,27 @@ class ThumbnailDelegate(QStyledItemDelegate):
                 painter, QPoint(shape.right() - offset, shape.top() + offset), self._badge_px, self._warning
             )
 
+        if item.picture.concept:
+            self._paint_concept(painter, shape, item.picture.concept)
+        marks = (item.is_cropped, item.picture.mask is not None)
+        if any(marks):
+            offset = self._badge_px // 2 + self._pad // 2
+            centre = QPoint(shape.left() + offset, shape.bottom() - offset)
+            for icon in (icon for icon, wanted in zip(self._marks, marks, strict=True) if wanted):
+                self._paint_disc(painter, centre, self._badge_px, icon)
+                centre += QPoint(self._badge_px + self._pad // 2, 0)
+
+    def _paint_concept(self, painter: QPainter, shape: QRect, number: int) -> None:
+        """The concept's number on its colour, top left."""
+        offset = self._badge_px // 2 + self._pad // 2
+        side = self._badge_px * 0.8
+        disc = QRectF(shape.left() + offset - side / 2, shape.top() + offset - side / 2, side, side)
+        painter.setPen(QPen(self._colours["surface"], 1.5))
+        painter.setBrush(theme.concept_colour(number))
+        painter.drawEllipse(disc)
+        painter.setPen(self._colours["surface"])
+        painter.drawText(disc, Qt.AlignmentFlag.AlignCenter, str(number))
+
     def _paint_disc(self, painter: QPainter, centre: QPoint, diameter: int, icon: QPixmap) -> None:
         painter.setPen(QPen(self._colours["border"], 1))
         painter.setBrush(self._colours["surface"])
@@ -137,7 +159,7 @@ class ThumbnailDelegate(QStyledItemDelegate):
         painter.drawPixmap(round(centre.x() - side.width() / 2), round(centre.y() - side.height() / 2), icon)
 
     def _paint_words(self, painter: QPainter, line: QRect, item: Item) -> None:
-        caption = item.caption[:_CAPTION_LETTERS] or tr("no caption")
+        caption = item.caption[:_CAPTION_LETTERS].replace("\n", " ") or tr("no caption")
         for number, (text, colour) in enumerate(
             ((item.picture.path.name, "text" if item.included else "muted"), (caption, "muted"))
         ):

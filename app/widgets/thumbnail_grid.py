@@ -41,11 +41,14 @@ class ThumbnailGrid(QListView):
         selectionChangedTo(list[int]): places in `Pictures.items`, in their order.
         activated(int): Return or a double click on a picture.
         zoomChanged(int): the thumbnails' size in px.
+        cropWanted, maskWanted: of the selected pictures, from the menu.
     """
 
     selectionChangedTo = Signal(object)
     activated = Signal(int)
     zoomChanged = Signal(int)
+    cropWanted = Signal()
+    maskWanted = Signal()
 
     def __init__(self, pictures: Pictures, thumbnails: Thumbnails, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -188,7 +191,10 @@ class ThumbnailGrid(QListView):
         """What can be done with the selected pictures."""
         selected = self.selected()
         if selected:
-            PictureMenu(self._pictures, selected, self).popup(event.globalPos())
+            menu = PictureMenu(self._pictures, selected, self)
+            menu.cropWanted.connect(self.cropWanted)
+            menu.maskWanted.connect(self.maskWanted)
+            menu.popup(event.globalPos())
 
     # ---- keeping up
 

@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import QThreadPool, QTimer
 from PySide6.QtWidgets import QApplication
 
-from app import theme
+from app import checkup, theme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The app's folder, fresh for every test."""
     path = tmp_path / "home"
     monkeypatch.setenv("LORA_ATELIER_HOME", str(path))
+    monkeypatch.setattr(
+        checkup, "SETTLE_MS", 10**9
+    )  # the doctor is a process of its own, which only its own tests want
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QListWidget, QPlainTextEdit, QToolButton
 
-from app.form import SettingsForm
+from app.form import HIDDEN, SettingsForm
 from app.project import Project, default
 from trainer.settings import GROUPS, TrainingSettings, info
 from trainer.settings_file import choices
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from app.form_row import FormRow
 
-NAMES = [n for n in TrainingSettings.model_fields if n != "previews"]
+NAMES = [n for n in TrainingSettings.model_fields if n not in HIDDEN]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def user_enters(qtbot: QtBot, row: FormRow, value: Any) -> None:
         qtbot.keyClicks(edit, line)
 
 
-def test_every_setting_but_the_previews_has_a_row_in_the_order_of_the_groups(form: SettingsForm) -> None:
+def test_every_setting_without_a_place_of_its_own_has_a_row_in_the_order_of_the_groups(form: SettingsForm) -> None:
     assert list(form.names) == NAMES
     assert {info(n).group for n in NAMES} == set(GROUPS)
 

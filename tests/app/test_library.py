@@ -106,7 +106,10 @@ def test_a_file_that_is_no_lora_is_not_added(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"weight": numpy.zeros(3, numpy.float32)}, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=r"model.safetensors holds no LoRA layers."):
+    with pytest.raises(
+        ModelError,
+        match=r"model.safetensors is a file of 1 tensor of a kind that is not known, e.g. weight, not a LoRA.",
+    ):
         library.add_files([tmp_path / "model.safetensors"])
     with pytest.raises(ModelError, match="There is no file"):
         library.add_files([tmp_path / "gone.safetensors"])
@@ -155,6 +158,29 @@ def test_a_file_that_says_nothing_has_no_settings(tmp_path: Path) -> None:
     save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "b.safetensors")
     with pytest.raises(ModelError, match=r"b.safetensors does not say how it was trained."):
         library.settings_of(library.read_lora(tmp_path / "b.safetensors"))
+
+
+def test_what_cannot_be_used_is_listed_with_what_it_is(tmp_path: Path) -> None:
+    """LoHa and the like are shown, but not offered for training; names of others are no obstacle."""
+    import numpy
+    from safetensors.numpy import save_file
+
+    loha, peft = tmp_path / "loha.safetensors", tmp_path / "peft.safetensors"
+    save_file({"lora_unet_x.hada_w1_a": numpy.zeros((2, 2), numpy.float32)}, loha)
+    halves = {f"unet.mid_block.attentions.0.proj_in.lora_{h}.weight": numpy.zeros((2, 2), numpy.float32) for h in "AB"}
+    save_file(halves, peft, {"ss_base_model_version": "sdxl_1.0", "software": '{"name": "ai-toolkit"}'})
+    library.add_files([loha, peft])
+    found = {e.path: e for e in library.scan()}
+    sentence = (
+        "loha.safetensors is a LoHa (products of two LoRAs), which cannot be used here. Use a LoRA, LoCon or DoRA."
+    )
+    assert (found[loha].problem, found[peft].problem) == (sentence, "")
+    assert library_details.state(found[loha]) == ("LoHa file", "warn")
+    assert library_details.state(found[peft]) == ("LoRA file", "rate") and found[peft].base == "SDXL"
+    told = library_details.describe(found[loha])
+    assert told.problem == sentence and "note" not in dict(told.rows["File"])
+    rows = dict(library_details.describe(found[peft]).rows["File"])
+    assert (rows["layer names"], rows["made with"]) == ("diffusers'", "ai-toolkit")
 
 
 def test_a_run_is_described_by_what_differs_from_the_defaults() -> None:

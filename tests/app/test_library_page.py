@@ -167,7 +167,13 @@ def test_settings_that_have_gone_missing_are_told(page: LibraryPage, qtbot: QtBo
 def test_a_lora_file_tells_its_metadata_and_can_be_trained_further(page: LibraryPage, qtbot: QtBot) -> None:
     path = make_lora(places.exports() / "a.safetensors")
     fill(page, qtbot, 1)
-    assert visible_buttons(page) == {"detail_further", "detail_settings", "detail_folder", "detail_remove"}
+    assert visible_buttons(page) == {
+        "detail_further",
+        "detail_settings",
+        "detail_tools",
+        "detail_folder",
+        "detail_remove",
+    }
     qtbot.waitUntil(
         lambda: any(label.text() == "AutoV2 (whole file)" for label in page.detail.findChildren(QLabel)), timeout=WAIT
     )

@@ -77,7 +77,7 @@ def test_everything_that_was_told_is_in_the_record(tmp_path: Path) -> None:
         *PREPARING, started(), e.PreviewDrawn(0, 0, 42, "samples/a.png"), e.Validated(0, 0.9), *steps(1, 2),
         e.CheckpointSaved(2, "checkpoints/000002"), e.Phase("Drawing previews", 0, 2), e.PreviewDrawn(2, 1, 42, "samples/b.png"),
         e.PreviewDrawn(2, 0, 42, "samples/c.png"), e.Validated(2, 0.8), e.Exported(2, "export/x.safetensors", 0.0),
-        e.Exported(2, "export/x.safetensors", 0.0), e.Finished(2, completed=False),
+        e.Exported(2, "export/x.safetensors", 0.0, "Loads in Forge."), e.Finished(2, completed=False),
     ]  # fmt: skip
     record = replayed(events, tmp_path)
     assert list(record.steps) == [1, 2] and list(record.losses) == [1.0, 0.5] and list(record.seconds) == [0.5, 0.5]
@@ -89,6 +89,7 @@ def test_everything_that_was_told_is_in_the_record(tmp_path: Path) -> None:
     }
     assert record.preview_steps == [0, 2]
     assert record.warnings == ["A word.", "Another."] and record.exported == [tmp_path / "export/x.safetensors"]
+    assert record.proof == "Loads in Forge."
     assert (record.memory_gb, record.memory_peak_gb) == (0.2, 0.2)
     assert record.finished == e.Finished(2, completed=False) and record.failed is None
 

@@ -80,3 +80,13 @@ def test_a_real_sub_command_is_found(qtbot: QtBot) -> None:
         task.start(["inspect", "/no/such/file.safetensors"])
     assert "There is no file /no/such/file.safetensors" in failed.args[0]
     assert command_for(["x"])[-1] == "x"
+
+
+def test_what_it_tells_in_between_is_heard_also_after_a_cancel(qtbot: QtBot) -> None:
+    task, heard = TaskProcess(), []
+    task.said.connect(heard.append)
+    with qtbot.waitSignal(task.said):
+        task.start([], script(saying(type="caption", text="a"), "sys.stdin.readline()", saying(type="caption", text="b"), saying(type="cancelled")))  # fmt: skip
+    with qtbot.waitSignal(task.cancelled):
+        task.cancel()
+    assert heard == [{"type": "caption", "text": "a"}, {"type": "caption", "text": "b"}]

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ModelError
 from trainer.families.headers import identify, latent_channels, read, require_base
+from trainer.families.weight_files import choose
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from trainer.families.backbone import Backbone
@@ -62,7 +64,7 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_SECOND_PARTS = ("text_encoder_2", "tokenizer_2")
 
 
 def load(base: Path, vae: Path | None = None) -> Backbone:
@@ -99,17 +101,42 @@ def detect(base: Path) -> Family:
     if base.is_file():
         return FAMILIES[require_base(base).family]
     _check_is_folder(base)
-    pipeline = str(_read_json(base / "model_index.json").get("_class_name", "StableDiffusionPipeline"))
-    extra_large, editing = pipeline.startswith("StableDiffusionXL"), "Inpaint" in pipeline
-    if not extra_large and not editing and not pipeline.startswith("StableDiffusionPipeline"):
-        titles = ", ".join(f.title for f in FAMILIES.values())
-        raise ModelError(f"{base} is a {pipeline} model, which is not supported; use one of {titles}.")
-    for part in _PARTS + (("text_encoder_2", "tokenizer_2") if extra_large else ()):
+    index = _read_json(base / "model_index.json")
+    for part in parts_of(index, str(base)):
         _check_part(base, part)
-    unet = _read_json(base / "unet" / "config.json")
-    if editing or unet.get("in_channels", 4) != 4:
-        raise ModelError(f"{base} is an inpainting or editing model; choose the text-to-image model it was made from.")
+    return family_of(index, _read_json(base / "unet" / "config.json"), str(base))
+
+
+def parts_of(model_index: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The sub-folders that training needs of the model called `name`, by its model_index.json.
+
+    Raises:
+        ModelError: it is a model of another kind.
+    """
+    pipeline = _pipeline(model_index)
+    if pipeline.startswith("StableDiffusionXL"):
+        return _PARTS + _SECOND_PARTS
+    if "Inpaint" not in pipeline and not pipeline.startswith("StableDiffusionPipeline"):
+        titles = ", ".join(f.title for f in FAMILIES.values())
+        raise ModelError(f"{name} is a {pipeline} model, which is not supported; use one of {titles}.")
+    return _PARTS
+
+
+def family_of(model_index: Mapping[str, Any], unet: Mapping[str, Any], name: str) -> Family:
+    """The family of the model called `name`, by its model_index.json and its UNet's configuration.
+
+    Raises:
+        ModelError: it is made for something else than text to image.
+    """
+    pipeline = _pipeline(model_index)
+    if "Inpaint" in pipeline or unet.get("in_channels", 4) != 4:
+        raise ModelError(f"{name} is an inpainting or editing model; choose the text-to-image model it was made from.")
+    extra_large = pipeline.startswith("StableDiffusionXL")
     return FAMILIES["sdxl" if extra_large else "sd2" if unet.get("use_linear_projection") else "sd1"]
+
+
+def _pipeline(model_index: Mapping[str, Any]) -> str:
+    return str(model_index.get("_class_name", "StableDiffusionPipeline"))
 
 
 def _check_is_folder(base: Path) -> None:
@@ -137,9 +164,7 @@ def _check_part(base: Path, part: str) -> None:
         _read_json(folder / "scheduler_config.json")
     else:
         _read_json(folder / "config.json")
-        if not any(
-            p.name.startswith(_WEIGHTS) and p.suffix in (".safetensors", ".json", ".bin") for p in folder.iterdir()
-        ):
+        if choose(p.name for p in folder.iterdir() if p.is_file()) is None:
             raise ModelError(f"The base model {base} has no weights in {part}. Copy the model again, whole.")
 
 

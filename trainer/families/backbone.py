@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from trainer import prompt_syntax
 from trainer.families.folder import FolderSource
 from trainer.families.single_file import FileSource
 
@@ -121,8 +122,13 @@ class Backbone:
 
     # What a family decides
 
-    def encode_captions(self, texts: list[str], *, clip_skip: int, max_tokens: int) -> Conditioning:
-        """Captions as the UNet is told them; gradients flow when the text encoders are trained."""
+    def encode_captions(
+        self, texts: list[str], *, clip_skip: int, max_tokens: int, weights: bool = False
+    ) -> Conditioning:
+        """Captions as the UNet is told them; gradients flow when the text encoders are trained.
+
+        weights: whether `(word:1.2)` makes a word stronger; else brackets are text.
+        """
         raise NotImplementedError
 
     def denoise(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, size_ids: torch.Tensor) -> torch.Tensor:
@@ -161,23 +167,50 @@ class Backbone:
                 out[part] = [n for n, _ in encoder.named_modules() if n.endswith(text_ends)]
         return out
 
-    def tokenize(self, part: str, texts: list[str], max_tokens: int) -> torch.Tensor:
-        """Token ids in chunks of 77 (start, 75 tokens, end, padding): (B x max_tokens/75, 77)."""
+    def tokenize(
+        self, part: str, texts: list[str], max_tokens: int, *, weights: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Token ids in chunks of 77 (start, 75 tokens, end, padding): (B x max_tokens/75, 77), and each token's weight.
+
+        weights: whether `(word:1.2)` in a text is one. Where any differs from 1, the weights are of that shape, and a last
+        row of ids is the empty text, for `weighed`; else they are None.
+        """
         tokenizer = self.tokenizers[part]
-        chunks = max_tokens // 75
-        rows = []
+        rows: list[list[int]] = []
+        factors: list[list[float]] = []
         for text in texts:
-            words = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids[:max_tokens]
-            for c in range(chunks):
-                ids = [tokenizer.bos_token_id, *words[c * 75 : (c + 1) * 75], tokenizer.eos_token_id]
+            words: list[tuple[int, float]] = []
+            for piece, weight in prompt_syntax.weighted(text) if weights else [(text, 1.0)]:
+                found = tokenizer(piece, add_special_tokens=False, truncation=False, verbose=False).input_ids
+                words += [(word, weight) for word in found]
+            for start in range(0, max_tokens, 75):
+                some = words[:max_tokens][start : start + 75]
+                ids = [tokenizer.bos_token_id, *(word for word, _ in some), tokenizer.eos_token_id]
                 rows.append(ids + [tokenizer.pad_token_id] * (77 - len(ids)))
-        return torch.tensor(rows, device=self.text_encoders[part].device)
+                factors.append([1.0, *(weight for _, weight in some), *[1.0] * (76 - len(some))])
+        device = self.text_encoders[part].device
+        if all(factor == 1 for row in factors for factor in row):
+            return torch.tensor(rows, device=device), None
+        rows.append([tokenizer.bos_token_id, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * 75])
+        return torch.tensor(rows, device=device), torch.tensor(factors, device=device)
 
     def fingerprint(self, parts: list[str]) -> str:
         """Tells the weights, configurations and tokenizers of parts of this model from those of others, for caches."""
         given = [self.vae_source.fingerprint(["vae"])] if "vae" in parts and self.vae_source is not self.source else []
         rest = [part for part in parts if not (given and part == "vae")]
         return "|".join(given + ([self.source.fingerprint(rest)] if rest else []))
+
+
+def weighed(states: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """States (rows, 77, C) at their tokens' weights (rows, 77): away from the empty text's states, which are the last row.
+
+    As ComfyUI; A1111 scales the states themselves, which upsets encoders whose states are far from 0.
+    https://github.com/comfyanonymous/ComfyUI/blob/v0.8.0/comfy/sd1_clip.py
+    """
+    if weights is None:
+        return states
+    empty = states[-1:]
+    return empty + (states[:-1] - empty) * weights[..., None].to(states.dtype)
 
 
 class Source(Protocol):

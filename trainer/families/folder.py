@@ -10,6 +10,7 @@ import safetensors
 from transformers import CLIPTokenizer
 
 from trainer.errors import ModelError
+from trainer.families.weight_files import choose
 from trainer.lora_file import read_header
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class FolderSource:
             ModelError: the weights cannot be read, or some are missing.
         """
         folder = self._folder(part)
-        names = [p.name for p in folder.iterdir()]
-        plain = any(n.endswith((".safetensors", ".bin")) and ".fp16." not in n for n in names)
-        options = {"torch_dtype": dtype, "local_files_only": True, "variant": None if plain else "fp16"}
+        options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
+        if weights := choose(p.name for p in folder.iterdir() if p.is_file()):
+            options |= {"variant": weights.variant or None, "use_safetensors": weights.is_safe}
         try:
             model, found = kind.from_pretrained(folder, output_loading_info=True, **options)
         except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:

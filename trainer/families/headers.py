@@ -11,7 +11,7 @@ import trainer.families.original as original
 from trainer.errors import ModelError
 from trainer.families.kinds import LORA_FORMATS, OTHER_ARCHITECTURES, OTHER_THINGS
 from trainer.families.torch_file import is_torch_file, read_torch_header
-from trainer.lora_file import Header, read_header
+from trainer.lora_file import Header, read_header, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,7 +227,7 @@ def _part(header: Header, name: str) -> tuple[Kind, str, str, str]:
         )
     first = next(iter(names))
     return "unknown", "", "Unknown", (
-        f"{name} holds {len(names):,} tensor{'s' * (len(names) > 1)} of a kind that is not known, e.g. {first}. Use a model of {', '.join(_TITLES.values())}."
+        f"{name} holds {len(names):,} tensor{'s' * (len(names) > 1)} of a kind that is not known, e.g. {shown(first)}. Use a model of {', '.join(_TITLES.values())}."
     )  # fmt: skip
 
 

@@ -15,8 +15,29 @@ LORA_FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("LoKr", r"\.lokr_w[12](_[ab])?$"),
         ("OFT", r"\.oft_(blocks|diag)$|\.oft_r\b|\.boft_|\.oft_R\."),
         ("GLoRA", r"^lora_.*\.[ab][12]\.weight$"),
-        ("IA3", r"^lora_.*\.on_input$"),
+        ("IA3", r"^lora_.*\.on_input$|\.ia3_l(\.|$)"),
+        ("VeRA", r"\bvera_lambda_[bd]\b"),
+        ("AdaLoRA", r"\.lora_E(\.|$)"),
         ("LoRA", r"\.lora_(down|up)\.weight$|[._]lora_[AB]\.|\.lora\.(down|up)\.weight$|_lora\.(down|up)\.weight$|lora_linear_layer|\.lora_[AB]$"),
+    )
+)  # fmt: skip
+
+# What the layers of LoRAs for other architectures are called, most specific first.
+LORA_FAMILIES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (title, re.compile(pattern))
+    for title, pattern in (
+        ("AnimateDiff", r"motion_modules[._]"),
+        ("Stable Cascade", r"^lora_prior_(unet|te)_"),
+        ("Chroma", r"distilled_guidance_layer"),
+        ("HunyuanVideo", r"individual_token_refiner|(double|single)_blocks\.\d+\.(img|txt)_attn_(qkv|proj)"),
+        ("HiDream", r"double_stream_blocks[._]"),
+        ("Qwen-Image", r"transformer_blocks[._]\d+[._](img|txt)_(mod|mlp)[._]"),
+        ("AuraFlow", r"joint_transformer_blocks[._]"),
+        ("Flux", r"(^|[._])(double|single)_blocks[._]\d|single_transformer_blocks[._]\d"),
+        ("SD 3", r"joint_blocks[._]|transformer_blocks[._]\d+[._]attn[._]add_[kqv]_proj|^lora_te3_"),
+        ("Wan", r"(^|[._])blocks[._]\d+[._](self_attn|cross_attn|ffn)[._]|^transformer\.blocks\.\d+\.attn[12]\."),
+        ("Lumina or Z-Image", r"(^|[._])layers[._]\d+[._](attention[._]|feed_forward[._]w[123]|adaLN_modulation)"),
+        ("PixArt, Sana or LTX-Video", r"adaln_single|^(base_model\.model\.)?(transformer|diffusion_model)\.transformer_blocks\.|^lora_transformer_"),
     )
 )  # fmt: skip
 
@@ -51,10 +72,12 @@ OTHER_ARCHITECTURES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 # Add-ons and the like: kind, "it is ...", and what one of its tensors is called.
 _THINGS: tuple[tuple[OtherKind, str, str], ...] = (
     ("controlnet", "a ControlNet", r"^(control_model\.|controlnet_cond_embedding\.|input_hint_block\.|lllite_|controlnet_down_blocks\.)|^(down|middle|up)_.*\.lllite_"),
+    ("controlnet", "a Control-LoRA (a ControlNet in small)", r"^lora_controlnet$"),
     ("controlnet", "a T2I adapter", r"^(adapter\.)?body\.0\.(resnets\.0\.)?(block1|block2|in_conv)\."),
     ("controlnet", "an IP adapter", r"^(ip_adapter|image_proj)\."),
     ("other", "an AnimateDiff motion module", r"motion_modules\."),
     ("embedding", "a textual-inversion embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)"),
+    ("other", "a hypernetwork", r"^(320|640|768|1024|1280)\.[01]\.linear\."),
     ("other", "an upscaler (ESRGAN)", r"^(params_ema\.|params\.)?(model\.1\.sub\.0\.RDB1|body\.0\.rdb1|RRDB_trunk\.|layers\.0\.residual_group)"),
     ("other", "a picture encoder (CLIP vision)", r"^(vision_model\.|visual\.)"),
     ("other", "a safety checker", r"^concept_embeds$"),

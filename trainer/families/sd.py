@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import CLIPTextModel
 
-from trainer.families.backbone import Backbone, Conditioning
+from trainer.families.backbone import Backbone, Conditioning, weighed
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -26,15 +26,17 @@ class StableDiffusion(Backbone):
             self.noise["prediction_type"] = _asked_prediction(unet)
         return unet
 
-    def encode_captions(self, texts: list[str], *, clip_skip: int, max_tokens: int) -> Conditioning:
+    def encode_captions(
+        self, texts: list[str], *, clip_skip: int, max_tokens: int, weights: bool = False
+    ) -> Conditioning:
         """States (B, 77 x chunks, C); clip skip n takes the n-th layer from the end, through the final norm."""
-        ids = self.tokenize("text_encoder", texts, max_tokens)
+        ids, factors = self.tokenize("text_encoder", texts, max_tokens, weights=weights)
         encoder = self.text_encoders["text_encoder"]
         out: BaseModelOutputWithPooling = encoder(ids, output_hidden_states=clip_skip > 1)
         states = out.last_hidden_state
         if clip_skip > 1:
             states = text_core(encoder).final_layer_norm(out.hidden_states[-clip_skip])
-        return Conditioning(join_chunks(states, len(texts)))
+        return Conditioning(join_chunks(weighed(states, factors), len(texts)))
 
     def denoise(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, size_ids: torch.Tensor) -> torch.Tensor:
         """The size ids are not used by this family."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from trainer.families.backbone import Backbone, Conditioning
+from trainer.families.backbone import Backbone, Conditioning, weighed
 from trainer.families.original import unet_name
 from trainer.families.sd import join_chunks, text_stem
 
@@ -15,16 +15,19 @@ class StableDiffusionXL(Backbone):
 
     text_model_classes = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}  # noqa: RUF012
 
-    def encode_captions(self, texts: list[str], *, clip_skip: int, max_tokens: int) -> Conditioning:
+    def encode_captions(
+        self, texts: list[str], *, clip_skip: int, max_tokens: int, weights: bool = False
+    ) -> Conditioning:
         """The last layer but one of both encoders side by side, (B, 77 x chunks, 2048), without the final norm.
 
         The pooled embedding is the second encoder's projection of the first chunk. SDXL knows no clip skip.
         """
         states = []
         for part in self.family.text_parts:
-            out = self.text_encoders[part](self.tokenize(part, texts, max_tokens), output_hidden_states=True)
-            states.append(join_chunks(out.hidden_states[-2], len(texts)))
-        pooled = out.text_embeds.reshape(len(texts), -1, out.text_embeds.shape[-1])[:, 0]
+            ids, factors = self.tokenize(part, texts, max_tokens, weights=weights)
+            out = self.text_encoders[part](ids, output_hidden_states=True)
+            states.append(join_chunks(weighed(out.hidden_states[-2], factors), len(texts)))
+        pooled = out.text_embeds[: len(texts) * max_tokens // 75 : max_tokens // 75]
         return Conditioning(torch.cat(states, dim=-1), pooled)
 
     def denoise(self, noisy: torch.Tensor, t: torch.Tensor, told: Conditioning, size_ids: torch.Tensor) -> torch.Tensor:
