@@ -8,8 +8,6 @@ Going back never destroys what another program wrote meanwhile. Imports neither 
 from __future__ import annotations
 
 import json
-import shutil
-import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app import edit_changes
 from app.edit_changes import EditChange
 from trainer import captions, edits
-from trainer.run_folder import write_atomically
+from trainer.run_folder import put, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -372,21 +370,7 @@ def _put(picture: Path, text: str | None, *, exact: bool) -> None:
     if not picture.exists():
         raise FileNotFoundError(2, "the picture is no longer there")
     file = captions.caption_file(picture) or picture.with_suffix(captions.CAPTION_SUFFIXES[0])
-    file = file.resolve()
-    there = file.exists()
-    if there and not file.stat().st_mode & stat.S_IWUSR:  # renaming over it would succeed, against the user's wish
-        raise PermissionError(13, f"{file.name} is read-only")
-    if text is None:
-        file.unlink(missing_ok=True)
-        return
-    data = text.encode("latin-1" if exact else "utf-8", "replace")
-
-    def write(partial: Path) -> None:
-        partial.write_bytes(data)
-        if there:
-            shutil.copymode(file, partial)
-
-    write_atomically(file, write)
+    put(file, None if text is None else text.encode("latin-1" if exact else "utf-8", "replace"))
 
 
 def _sentence(picture: Path, error: OSError) -> str:

@@ -195,32 +195,34 @@ class Checkup(QObject):
         return [self._project.value(name) for name in WATCHED] if self._project.is_open else []
 
 
-def _planned(found: Finding, seen: Sequence[Any], settings: TrainingSettings) -> tuple[str, Any, Any]:
-    """For a thread: the plan of a repair, or why there is none."""
-    from trainer import doctor_repairs  # NumPy takes a while to load
-
+def _worked(kind: str, settings: TrainingSettings, work: Callable[[], Any]) -> tuple[str, Any, Any]:
+    """For a thread: what `work` gives, or why it could not."""
     try:
-        return "planned", doctor_repairs.plan(found, DataSet(tuple(seen), ()), settings), settings
+        return kind, work(), settings
     except AtelierError as error:
         return "failed", str(error), settings
+
+
+def _planned(found: Finding, seen: Sequence[Any], settings: TrainingSettings) -> tuple[str, Any, Any]:
+    """The plan of a repair."""
+    from trainer import doctor_repairs  # NumPy takes a while to load
+
+    return _worked("planned", settings, lambda: doctor_repairs.plan(found, DataSet(tuple(seen), ()), settings))
 
 
 def _moved(plan: Plan, settings: TrainingSettings) -> tuple[str, Any, Any]:
-    """For a thread: carries the plan out."""
+    """Carries the plan out."""
     from trainer import doctor_repairs
 
-    try:
-        return "moved", doctor_repairs.carry_out(plan, settings), settings
-    except AtelierError as error:
-        return "failed", str(error), settings
+    return _worked("moved", settings, lambda: doctor_repairs.carry_out(plan, settings))
 
 
 def _taken_back(step: str, settings: TrainingSettings) -> tuple[str, Any, Any]:
-    """For a thread: takes a repair back."""
+    """Takes a repair back."""
     from trainer import doctor_repairs, doctor_undo
 
-    try:
+    def undo() -> Done:
         outcome = doctor_undo.undo(doctor_repairs.root_of(settings), step)
-    except AtelierError as error:
-        return "failed", str(error), settings
-    return "moved", doctor_repairs.Done(tr("Taken back."), problems=outcome.problems), settings
+        return doctor_repairs.Done(tr("Taken back."), problems=outcome.problems)
+
+    return _worked("moved", settings, undo)

@@ -19,7 +19,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from app import places
 from app.background import Background
 from app.texts import counted, tr
-from trainer import captions, pixel_hashes, pixels
+from trainer import captions, pixels
 from trainer.errors import AtelierError, DataError, os_message
 from trainer.run_folder import safe_name
 from trainer.tasks import Cancelled, each
@@ -139,6 +139,8 @@ def keep_different(folder: Path, into: Path, tell: Tell) -> Imported:
         OSError: a file cannot be written.
         Cancelled: by `tell`.
     """
+    from trainer import pixel_hashes  # NumPy takes a while to load, and few import frames
+
     kinds = pixels.supported_suffixes()
     found = sorted(
         (p for p in folder.iterdir() if p.suffix.lower() in kinds and not p.name.startswith(".")), key=_in_order
@@ -171,6 +173,8 @@ def keep_different(folder: Path, into: Path, tell: Tell) -> Imported:
 
 def _is_same(one: _Frame, other: _Frame) -> bool:
     """Whether two frames show the same; mirrored ones do not."""
+    from trainer import pixel_hashes
+
     return any(group.kind != "flipped" for group in pixel_hashes.near_duplicates({"one": one, "other": other}))
 
 

@@ -15,14 +15,13 @@ import contextlib
 import json
 import os
 import shutil
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import DataError, os_message
-from trainer.run_folder import write_atomically
+from trainer.run_folder import put, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +140,7 @@ def undo(root: Path, step: str = "") -> Outcome:
 
 def _do(change: Change) -> None:
     if isinstance(change, Write):
-        _put(change.path, change.after)
+        put(change.path, change.after)
     else:
         assert change.to is not None
         _rename(change.path, change.to)
@@ -161,7 +160,7 @@ def _undo(change: Change) -> bool:
             raise _ChangedMeanwhile(
                 f"{change.path.name} was changed by another program meanwhile; it was left as it is."
             )
-        _put(change.path, change.before)
+        put(change.path, change.before)
         return True
     assert change.to is not None
     if not os.path.lexists(change.to):
@@ -188,24 +187,6 @@ def _rename(path: Path, to: Path) -> None:
             raise
         write_atomically(to, lambda p: shutil.copy2(path, p))
         path.unlink()
-
-
-def _put(path: Path, data: bytes | None) -> None:
-    """Writes a file's bytes, through a link to the file it names; None removes it."""
-    path = path.resolve()
-    there = path.exists()
-    if there and not path.stat().st_mode & stat.S_IWUSR:  # renaming over it would succeed, against the user's wish
-        raise PermissionError(13, f"{path.name} is read-only")
-    if data is None:
-        path.unlink(missing_ok=True)
-        return
-
-    def write(partial: Path) -> None:
-        partial.write_bytes(data)
-        if there:
-            shutil.copymode(path, partial)
-
-    write_atomically(path, write)
 
 
 def _new_folder(root: Path) -> Path:

@@ -15,6 +15,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -206,6 +207,29 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def put(path: Path, data: bytes | None) -> None:
+    """Writes a file of the user's, through a link to the file it names and with its permissions; None removes it.
+
+    Raises:
+        PermissionError: it is read-only; renaming over it would succeed, against the user's wish.
+        OSError: it cannot be written.
+    """
+    path = path.resolve()
+    there = path.exists()
+    if there and not path.stat().st_mode & stat.S_IWUSR:
+        raise PermissionError(13, f"{path.name} is read-only")
+    if data is None:
+        path.unlink(missing_ok=True)
+        return
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(data)
+        if there:
+            shutil.copymode(path, partial)
+
+    write_atomically(path, write)
 
 
 def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None:
