@@ -164,7 +164,7 @@ class Pictures(CaptionEdits):
             self._take(result)
         if again:
             self.rescan()
-        else:
+        elif not self._scan_soon.isActive():  # else another scan is about to begin
             self._set_scanning(False)
         if result.history is not None and result.history.problem:
             self.failed.emit(result.history.problem)
