@@ -51,6 +51,27 @@ CHOICES: dict[str, dict[Any, Choice]] = {
         "on": Choice("Always", "Sooner on a CPU; about twice the weights' memory."),
         "off": Choice("Never", "Slower on a CPU, with less memory."),
     },
+    "vae_precision": {"auto": _AUTO, "fp32": _FP32, "bf16": _BF16},
+    "quantization": {
+        "none": Choice("Off", "The base as it is."),
+        "nf4": Choice("4 bit (NF4)", "QLoRA: the least memory."),
+        "int8": Choice("8 bit", "Half of the memory, nearer to the base."),
+    },
+    "gradient_checkpointing": {
+        "off": Choice("Off", "The quickest."),
+        "some": Choice("Largest blocks", "Most of the saving for some of the time."),
+        "all": Choice("All blocks", "The least memory; up to a third slower."),
+    },
+    "compile": {
+        "auto": Choice("For long runs", "On a GPU, when it pays."),
+        "on": Choice("Always", "On a GPU; the first steps take longer."),
+        "off": Choice("Never", "Every step takes the same time."),
+    },
+    "out_of_memory": {
+        "adapt": Choice("Go on with less", "From the last step; the result stays the same."),
+        "adapt_4bit": Choice("Go on, also in 4 bits", "As the last resort, the base is quantised."),
+        "stop": Choice("Stop", "The run ends; its last checkpoint stays."),
+    },
     "caption_lines": {
         "join": Choice("One caption", "The lines are put together."),
         "variants": Choice("Variants", "One of the lines is shown each time."),

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.app.run_folders import make_run
 from tests.runs import make_run as make_tiny
 from tests.runs import train
-from trainer import cover, export, loop, lora_file, metadata, proof
+from trainer import cover, export, lora_file, metadata, occasions, proof
 from trainer.errors import DataError
 from trainer.events import Warned
 from trainer.metadata import Words
@@ -130,7 +130,7 @@ def test_a_broken_preview_costs_the_picture_and_not_the_file(tmp_path: Path, mon
         folder=run, trained=Thing(adapter=Thing(tensors=tensors)), metadata_at=lambda step: {"modelspec.title": "a"},
         settings=Thing(title="a", export_precision="fp16"),
     )  # fmt: skip
-    loop._export(session, 2, told.append)
+    occasions.write_export(session, 2, told.append)
     assert [e.message.split(" cannot")[0] for e in told if isinstance(e, Warned)] == ["000002_p0_s42.png"]
     metadata_now = lora_file.read_header(run.export / "a.safetensors").metadata
     assert metadata_now["modelspec.title"] == "a" and "modelspec.thumbnail" not in metadata_now

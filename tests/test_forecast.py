@@ -109,7 +109,7 @@ def test_the_median_of_the_latest_runs_counts() -> None:
 
 
 def test_runs_on_the_same_device_in_the_same_way_are_preferred() -> None:
-    runs = [past(9.0, device="cpu"), past(0.1, device="cuda"), past(3.0, device="cuda", gradient_checkpointing=True)]
+    runs = [past(9.0, device="cpu"), past(0.1, device="cuda"), past(3.0, device="cuda", gradient_checkpointing="all")]
     assert seconds(settings(device="cuda"), 100, runs) == pytest.approx(START_SECONDS + 10)
     assert seconds(settings(device="mps"), 100, runs) == pytest.approx(START_SECONDS + 300)
 

@@ -16,7 +16,7 @@ from trainer.settings import TrainingSettings
 MAPPED = {
     "rank": 24, "alpha": 12.0, "dropout": 0.1, "learning_rate": 3e-4, "train_text_encoder": True, "text_encoder_learning_rate": 2e-5,
     "schedule": "cosine_restarts", "warmup_steps": 7, "optimizer": "lion8bit", "weight_decay": 0.2, "gradient_clip": 0.5, "accumulation": 3,
-    "gradient_checkpointing": True, "batch_size": 5, "seed": 9, "clip_skip": 2, "max_tokens": 150, "resolution": 768, "buckets": False, "upscale": False,
+    "gradient_checkpointing": "all", "batch_size": 5, "seed": 9, "clip_skip": 2, "max_tokens": 150, "resolution": 768, "buckets": False, "upscale": False,
     "bucket_min": 320, "bucket_max": 1536, "flip": True, "keep_tokens": 2, "shuffle_tags": True, "caption_dropout": 0.05, "tag_dropout": 0.25,
     "multires_iterations": 6, "multires_discount": 0.4, "input_perturbation": 0.1, "zero_terminal_snr": True, "loss": "huber", "huber_c": 0.3, "prior_weight": 0.5, "dora": True,
     "author": "Ada", "description": "A thing.", "license": "CC0", "trigger": "zrb", "name": "My thing", "min_snr_gamma": 0.0, "debiased": True,

@@ -122,7 +122,7 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "network_args": args, "learning_rate": s.learning_rate, "unet_lr": s.learning_rate,
         "text_encoder_lr": s.text_encoder_learning_rate if s.train_text_encoder else None, "lr_scheduler": _SCHEDULES.get(s.schedule, s.schedule),
         "lr_warmup_steps": s.warmup_steps, "optimizer": f"{_SS_OPTIMIZERS[s.optimizer]}(weight_decay={s.weight_decay})",
-        "max_grad_norm": s.gradient_clip, "gradient_accumulation_steps": s.accumulation, "gradient_checkpointing": s.gradient_checkpointing,
+        "max_grad_norm": s.gradient_clip, "gradient_accumulation_steps": s.accumulation, "gradient_checkpointing": s.gradient_checkpointing != "off",
         "mixed_precision": "no" if f.precision == "fp32" else f.precision, "full_fp16": False, "lowram": False,
         "noise_offset": s.noise_offset or None, "multires_noise_iterations": s.multires_iterations or None,
         "multires_noise_discount": s.multires_discount, "ip_noise_gamma": s.input_perturbation or None, "zero_terminal_snr": s.zero_terminal_snr,

@@ -107,7 +107,7 @@ _TABLE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "learning_rate": ("ss_unet_lr", float), "text_encoder_learning_rate": ("ss_text_encoder_lr", float),
     "schedule": ("ss_lr_scheduler", lambda text: _SCHEDULES.get(text, text)), "warmup_steps": ("ss_lr_warmup_steps", _integer),
     "optimizer": ("ss_optimizer", _optimizer), "gradient_clip": ("ss_max_grad_norm", float),
-    "accumulation": ("ss_gradient_accumulation_steps", _integer), "gradient_checkpointing": ("ss_gradient_checkpointing", _flag),
+    "accumulation": ("ss_gradient_accumulation_steps", _integer), "gradient_checkpointing": ("ss_gradient_checkpointing", lambda text: "all" if _flag(text) else "off"),
     "batch_size": ("ss_batch_size_per_device", _integer), "steps": ("ss_max_train_steps", _integer), "seed": ("ss_seed", _integer),
     "clip_skip": ("ss_clip_skip", _integer), "max_tokens": ("ss_max_token_length", _integer),
     "resolution": ("ss_resolution", _side), "buckets": ("ss_enable_bucket", _flag), "upscale": ("ss_bucket_no_upscale", _unless),

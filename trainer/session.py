@@ -104,7 +104,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
     _encode_captions(pictures, prompts, cache, backbone, settings, device, dtype, emit)
     emit(Phase("Loading the base model"))
     backbone.load_unet(dtype, device)
-    if settings.gradient_checkpointing:
+    if settings.gradient_checkpointing != "off":
         backbone.unet.enable_gradient_checkpointing()  # type: ignore[union-attr]
     adapter = _adapter(backbone, settings, emit)
     optimizer, warning = optim.build(settings, _groups(adapter, settings), device)

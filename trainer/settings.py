@@ -102,13 +102,18 @@ class TrainingSettings(BaseModel):
     # Base model
     base: str = setting(DEMO, "Base model", "Base model", "The model to teach: a single file (.safetensors, .ckpt), a diffusers folder, a name on Hugging Face (owner/name, see lora-atelier fetch), or demo for the tiny one that ships with the app.", advanced=False)
     vae: Path | None = setting(None, "VAE", "Base model", "Another VAE, a file or folder; empty uses the model's own.")
+    vae_precision: Literal["auto", "fp32", "bf16"] = setting("auto", "VAE precision", "Base model", "Number format in which pictures are encoded; auto follows the precision, where bf16 is quicker.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "Precision", "Base model", "Number format of the frozen base model; adapters are always fp32. auto takes bf16 where the device is good at it.")
     prediction: Literal["auto", "epsilon", "v_prediction"] = setting("auto", "Prediction type", "Base model", "What the base model predicts; auto reads it from the model's own scheduler or file.")
     clip_skip: int = setting(1, "Clip skip", "Base model", "1 uses the last layer of the text encoder, 2 the one before (most anime models). SDXL ignores it.", ge=1, le=12)
     max_tokens: Literal[75, 150, 225] = setting(75, "Prompt length", "Base model", "Longer captions are cut in chunks of 75 tokens.", unit="tokens")
     device: str = setting("auto", "Device", "Base model", "auto, cpu, cuda, cuda:1 or mps.")
     packed_weights: Literal["auto", "on", "off"] = setting("auto", "Packed weights", "Base model", "On a CPU: keeps the frozen weights ready for its arithmetic, a third faster at 256 px, about twice their memory. auto: when there is room.")
-    gradient_checkpointing: bool = setting(False, "Gradient checkpointing", "Base model", "Saves memory, costs about a third of the speed.")
+    quantization: Literal["none", "nf4", "int8"] = setting("none", "Quantised base", "Base model", "QLoRA (Dettmers et al. 2023): the frozen weights in 4 or 8 bits, for models that would not fit otherwise; a little slower.")
+    gradient_checkpointing: Literal["off", "some", "all"] = setting("off", "Gradient checkpointing", "Base model", "Computes parts of the model again instead of keeping them: saves memory, costs up to a third of the speed. some: only the blocks that need most.")
+    offload: bool = setting(False, "Offload", "Base model", "Keeps the frozen blocks in the computer's memory and fetches each when its turn comes, for small GPUs.")
+    compile: Literal["auto", "on", "off"] = setting("auto", "Compile", "Base model", "On a GPU: compiles the model's repeated blocks; the first steps take longer, the others are quicker. auto: for long runs.")
+    out_of_memory: Literal["adapt", "adapt_4bit", "stop"] = setting("adapt", "When memory runs out", "Base model", "adapt goes on from the last step in a way that needs less; adapt_4bit may also quantise the base.")
 
     # Pictures
     data: Path = setting(Path(), "Pictures", "Pictures", "Folder of pictures; sub-folders count too, and a sub-folder named 5_anything is seen 5 times as often.", advanced=False)
@@ -169,6 +174,7 @@ class TrainingSettings(BaseModel):
     warmup_steps: int = setting(0, "Warm-up", "Optimizer", "Steps in which the learning rate rises from 0.", unit="steps", ge=0)
     restarts: int = setting(3, "Restarts", "Optimizer", "Cycles of cosine_restarts.", ge=1, le=100)
     batch_size: int = setting(1, "Batch size", "Optimizer", "Pictures in a step; more is smoother and needs more memory.", ge=1, le=256, advanced=False)
+    micro_batch: int = setting(0, "Micro-batch", "Optimizer", "How many pictures of a batch are computed at once: the result is the same, with less memory. 0: all.", ge=0, le=256)
     accumulation: int = setting(1, "Gradient accumulation", "Optimizer", "Batches that are added up to one step.", ge=1, le=256)
     gradient_clip: float = setting(1.0, "Gradient clipping", "Optimizer", "Largest norm of the gradient; 0 switches it off.", ge=0, le=1000)
 
@@ -221,6 +227,11 @@ class TrainingSettings(BaseModel):
     @classmethod
     def _once_each(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(dict.fromkeys(p for p in value if p != Path()))
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _was_a_switch(cls, value: object) -> object:
+        return {True: "all", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
     @field_validator("background")
     @classmethod

@@ -20,10 +20,11 @@ import torch
 
 import resources
 from trainer import device as devices
-from trainer import diffusion, loop, run_folder, settings_file
+from trainer import diffusion, run_folder, settings_file
 from trainer.batches import torch_seed
 from trainer.events import Event, Phase
 from trainer.session import Session, prepare
+from trainer.training_step import optimizer_step, size_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,7 @@ def compare_steps(session: Session) -> None:
     total, counter = session.batches.total_steps, iter(range(10_000))
 
     def engine() -> None:
-        loop._optimizer_step(session, next(counter) % total, total)
+        optimizer_step(session, next(counter) % total, total)
 
     def bare() -> None:
         noisy, t, told, ids, target = bare_batches[next(counter) % STEPS]
@@ -116,7 +117,7 @@ def frozen_batch(session: Session, number: int) -> tuple[object, ...]:
     torch.manual_seed(torch_seed(session.settings.seed, number))
     draw = diffusion.draw(x0, session.settings)
     noisy = session.schedule.noisy(x0, draw.input_noise, draw.t).to(session.device, session.dtype)
-    ids = torch.tensor([loop._size_ids(v.entry) for v in views], device=session.device)
+    ids = torch.tensor([size_ids(v.entry) for v in views], device=session.device)
     return noisy, draw.t.to(session.device), session.told([v.text for v in views]), ids, draw.noise.to(session.device)
 
 

@@ -23,7 +23,8 @@ from peft import LoraConfig, inject_adapter_in_model
 
 from tests.benchmarks.single_file import write_random
 from tests.benchmarks.true_size import draw
-from trainer import families, loop, run_folder, session, settings_file
+from trainer import families, run_folder, session, settings_file
+from trainer.training_step import optimizer_step
 
 ENDS = (".to_q", ".to_k", ".to_v", ".to_out.0", ".ff.net.0.proj", ".ff.net.2", ".proj_in", ".proj_out")
 
@@ -69,7 +70,7 @@ def main(resolution: int, steps: int, changes: dict[str, str]) -> None:
         print(f"packed: {made.packed}; resident {psutil.Process().memory_info().rss / 1e9:.1f} GB with both models")
         times: dict[str, list[float]] = {"bare loop": [], "engine": []}
         for number in range(steps + 1):
-            for title, step in (("bare loop", bare.step), ("engine", lambda n=number: loop._optimizer_step(made, n, 10_000))):  # type: ignore[misc]  # fmt: skip
+            for title, step in (("bare loop", bare.step), ("engine", lambda n=number: optimizer_step(made, n, 10_000))):  # type: ignore[misc]  # fmt: skip
                 begin = time.process_time()
                 step()
                 if number:  # the first one packs, and warms up
