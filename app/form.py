@@ -23,6 +23,7 @@ from app import field_words, theme
 from app.form_section import FormSection
 from app.texts import tr
 from app.widgets.named import named
+from app.widgets.scrolling import scrolling
 from trainer.settings import GROUPS, TrainingSettings, info
 from trainer.settings_file import choices
 
@@ -114,10 +115,7 @@ class SettingsForm(QWidget):
             self._sections[group] = FormSection(group, names, self._on_row_made, self._content)
             column.addWidget(self._sections[group])
         column.addStretch(1)
-        self._scroll = named(QScrollArea(widgetResizable=True), "settings_scroll")
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(self._content)
+        self._scroll = named(scrolling(self._content), "settings_scroll")
         return self._scroll
 
     def _on_row_made(self, row: FormRow) -> None:

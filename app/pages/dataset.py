@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QDialog, QLabel, QScrollArea, QSplitter, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QLabel, QSplitter, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import tr
@@ -25,6 +25,7 @@ from app.widgets.message_card import MessageCard
 from app.widgets.named import named
 from app.widgets.picture_tools import PictureTools
 from app.widgets.replace_dialog import ReplaceDialog
+from app.widgets.scrolling import scrolling
 from app.widgets.tag_list import TagList
 from app.widgets.thumbnail_grid import ThumbnailGrid
 
@@ -150,10 +151,7 @@ class DatasetPage(QWidget):
     def _right(self) -> QWidget:
         self._side = QStackedWidget()
         for part in (self.editor, self.batch):
-            scroll = QScrollArea(widgetResizable=True)
-            scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-            scroll.setWidget(part)
+            scroll = scrolling(part)
             self._side.addWidget(scroll)
         self._side.setMinimumWidth(theme.space(30))
         return self._side

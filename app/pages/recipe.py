@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
@@ -28,6 +27,7 @@ from app.widgets.note import Note
 from app.widgets.preset_cards import PresetCards
 from app.widgets.preset_values import PresetValues
 from app.widgets.prompt_table import PromptTable
+from app.widgets.scrolling import scrolling
 from trainer.settings import TrainingSettings, notes
 
 if TYPE_CHECKING:
@@ -143,10 +143,7 @@ class RecipePage(QWidget):
         row.addStretch(1)
         row.addWidget(column_widget, 1000)
         row.addStretch(1)
-        self._scroll = named(QScrollArea(widgetResizable=True), "recipe_scroll")
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(centred)
+        self._scroll = named(scrolling(centred), "recipe_scroll")
         return self._scroll
 
     def _advanced_view(self) -> QWidget:

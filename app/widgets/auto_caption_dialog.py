@@ -9,66 +9,54 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
-    QDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from app import theme
-from app.task_process import TaskProcess
 from app.texts import counted, tr
 from app.thumbnails import Thumbnails
 from app.widgets.ask import confirm
 from app.widgets.auto_caption_form import AutoCaptionForm, scopes
 from app.widgets.auto_caption_review import Review
-from app.widgets.banner import Banner
 from app.widgets.message_card import MessageCard
 from app.widgets.named import named
-from app.widgets.tool_ends import Progress
+from app.widgets.scrolling import scrolling
+from app.widgets.task_dialog import TaskDialog
 from trainer.caption_plan import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from PySide6.QtGui import QCloseEvent
 
     from app.pictures import Pictures
 
 THUMBNAIL_BYTES = 24_000_000
 
 
-class AutoCaptionDialog(QDialog):
+class AutoCaptionDialog(TaskDialog):
     """Nothing is written before "Write captions" is pressed, and then as one step of undo. Cancelling keeps what has come.
 
     Attributes:
         form: what is asked.
         review: what is proposed.
-        task: the captioner's process.
     """
 
     def __init__(
         self, pictures: Pictures, shown: Sequence[int], selected: Sequence[int], parent: QWidget | None = None
     ) -> None:
         """shown, selected: places in `Pictures.items` of those that the grid shows, and of those that are selected in it."""
-        super().__init__(parent)
-        self.setObjectName("auto_caption")
-        self.setWindowTitle(tr("Write captions with a model"))
+        super().__init__("auto_caption", tr("Write captions with a model"), parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._pictures = pictures
         self._paths = [item.picture.path for item in pictures.items]  # as the scopes number them
         self._folder = tempfile.TemporaryDirectory(prefix="lora-atelier-")
-        self.command: list[str] | None = None  # tests put another program here
         self.form = AutoCaptionForm(scopes(len(self._paths), shown, selected))
         self._thumbnails = Thumbnails(self, memory_bytes=THUMBNAIL_BYTES)  # the grid's are of another size
         self.review = Review(self._thumbnails)
-        self.task = TaskProcess(self)
-        self.banner = Banner()
-        self.progress = Progress()
         self._standing = named(QLabel(wordWrap=True, textFormat=Qt.TextFormat.PlainText), "caption_standing")
         self._make_buttons()
         self._lay_out()
@@ -87,10 +75,7 @@ class AutoCaptionDialog(QDialog):
 
     def _lay_out(self) -> None:
         gap = theme.space(1)
-        self._scroll = QScrollArea(widgetResizable=True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(self.form)
+        self._scroll = scrolling(self.form)
         self._scroll.setFixedWidth(theme.space(38))
         self._empty = MessageCard("picture")
         self._empty.set_text(
@@ -131,25 +116,17 @@ class AutoCaptionDialog(QDialog):
         inner.setSpacing(theme.space(1.5))
         inner.addLayout(both, 1)
         inner.addLayout(foot)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(self.banner)
-        whole.addLayout(inner, 1)
+        self._put_under_banner(inner)
 
     def _connect(self) -> None:
         self.form.changed.connect(self._refresh)
         self.form.rulesChanged.connect(self._on_rules)
         self.review.rows.counted.connect(self._refresh_buttons)
         self.start_button.clicked.connect(self._on_start)
-        self.stop_button.clicked.connect(self._on_stop)
+        self.stop_button.clicked.connect(self._cancel)
         self.close_button.clicked.connect(self.reject)
         self.write_button.clicked.connect(self._on_write)
-        self.task.progressed.connect(self.progress.tell)
         self.task.said.connect(self._on_said)
-        self.task.done.connect(self._on_done)
-        self.task.failed.connect(self._on_failed)
-        self.task.cancelled.connect(self._refresh)
 
     def _fit_to_screen(self) -> None:
         room = self.screen().availableSize() if self.screen() else QSize(1280, 720)
@@ -200,7 +177,6 @@ class AutoCaptionDialog(QDialog):
         self.review.rows.set_rules(self.form.rules)
 
     def _on_start(self) -> None:
-        self.banner.hide()
         self.form.remember()
         rows = []
         for path in self.wanted():
@@ -208,9 +184,7 @@ class AutoCaptionDialog(QDialog):
             rows.append({"path": str(path), "box": box})
         listed = Path(self._folder.name, "pictures.json")
         listed.write_text(json.dumps(rows), encoding="utf-8")
-        self.progress.begin()
-        self.task.start(["caption", "--pictures", str(listed), "--mode=append", *self.form.words(), "--json"], self.command)  # fmt: skip
-        self._refresh()
+        self._work(["caption", "--pictures", str(listed), "--mode=append", *self.form.words(), "--json"])
         self.stop_button.setFocus()
 
     def _on_said(self, said: dict[str, Any]) -> None:
@@ -227,17 +201,9 @@ class AutoCaptionDialog(QDialog):
         if is_first:
             self._refresh()
 
-    def _on_stop(self) -> None:
-        self.task.cancel()
-        self._refresh()
-
     def _on_done(self, _told: dict[str, Any]) -> None:
         self._refresh()
         (self.write_button if self.write_button.isEnabled() else self.close_button).setFocus()
-
-    def _on_failed(self, sentence: str) -> None:
-        self._refresh()
-        self.banner.tell(sentence)
 
     def _on_write(self) -> None:
         captions = {self._pictures.index_of(path): text for path, text in self.review.rows.chosen().items()}
@@ -251,21 +217,13 @@ class AutoCaptionDialog(QDialog):
 
     def reject(self) -> None:
         """Closes; what works is stopped first, and proposals are not thrown away without a question."""
-        if self.task.is_running:
-            self._on_stop()
-            return
         chosen = len(self.review.rows.chosen())
-        if chosen:
+        if chosen and not self.task.is_running:
             what = counted(chosen, "caption", "captions")
             details = tr("Describing the pictures again would take as long as it did.")
             if not confirm(self, tr("Throw {captions} away?", captions=what), details, tr("Throw away")):
                 return
         super().reject()
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        """As `reject`."""
-        event.ignore()
-        self.reject()
 
     def done(self, result: int) -> None:
         """Clears up."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QHelpEvent, QPainter, QPen
-from PySide6.QtWidgets import QLabel, QPushButton, QScrollArea, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import counted, tr
 from app.widgets.named import named
+from app.widgets.scrolling import scrolling
 from trainer import buckets
 
 if TYPE_CHECKING:
@@ -65,10 +66,7 @@ class BucketChart(QWidget):
         self._show.clicked.connect(self._on_show_cropped)
         self.bars = BucketBars()
         self.bars.chosen.connect(self.picturesChosen)
-        scroll = QScrollArea(widgetResizable=True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(self.bars)
+        scroll = scrolling(self.bars)
         self.bars.scrollWanted.connect(lambda y: scroll.ensureVisible(0, y, 0, theme.space(3)))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

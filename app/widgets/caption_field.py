@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QMenu,
     QPushButton,
-    QScrollArea,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -26,6 +25,7 @@ from app.tag_names import TagNames
 from app.texts import counted, tr
 from app.widgets.named import named
 from app.widgets.note import Note
+from app.widgets.scrolling import scrolling
 from app.widgets.tag_chips import TagChips
 
 if TYPE_CHECKING:
@@ -92,11 +92,8 @@ class CaptionField(QWidget):
         head.addWidget(self._as_tags)
         head.addStretch(1)
         head.addWidget(self._more)
-        scroll = QScrollArea(widgetResizable=True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll = scrolling(self.chips)
         scroll.setMinimumHeight(round(self.text.minimumHeight() * 1.3))
-        scroll.setWidget(self.chips)
         self.chips.lookedAt.connect(lambda area: scroll.ensureVisible(area.x(), area.center().y(), 0, area.height()))
         self._stack = QStackedWidget()
         self._stack.addWidget(self.text)

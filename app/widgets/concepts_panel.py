@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app import preferences, theme
 from app.texts import tr
@@ -16,6 +16,7 @@ from app.widgets.concept_row import ConceptRow
 from app.widgets.drop_zone import dropped_paths
 from app.widgets.generate_dialog import GenerateDialog
 from app.widgets.named import named
+from app.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,10 +86,7 @@ class ConceptsPanel(QDialog):
         self._column.addSpacing(gap)
         self._rows_from = self._column.count()
         self._column.addStretch(1)
-        scroll = QScrollArea(widgetResizable=True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(inner)
+        scroll = scrolling(inner)
         about = theme.role(QLabel(tr("A concept is a folder with its own trigger word, repeats and weight: a second character, or a style beside a character. Drop folders here to add them."), wordWrap=True), "muted")  # fmt: skip
         foot = QHBoxLayout()
         foot.setSpacing(gap)

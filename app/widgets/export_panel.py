@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QStackedLayout,
     QToolButton,
     QVBoxLayout,
@@ -29,6 +28,7 @@ from app.widgets.export_more import ExportMore
 from app.widgets.export_progress import ExportProgress
 from app.widgets.exported_card import ExportedCard
 from app.widgets.named import named
+from app.widgets.scrolling import scrolling
 from trainer import bundle
 from trainer.errors import RunError
 from trainer.run_folder import safe_name
@@ -150,10 +150,7 @@ class ExportPanel(QFrame):
         column.addWidget(self.more_button, 0, Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self.more)
         column.addStretch(1)
-        scroll = QScrollArea(widgetResizable=True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(fields)
+        scroll = scrolling(fields)
         self._form = QWidget()
         form = QVBoxLayout(self._form)
         form.setContentsMargins(0, 0, 0, 0)

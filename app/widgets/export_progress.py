@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import tr
 from app.widgets.named import named
+from app.widgets.task_progress import TaskProgress
 
 if TYPE_CHECKING:
     from app.exporter import Exporter
@@ -21,19 +22,16 @@ class ExportProgress(QWidget):
     def __init__(self, exporter: Exporter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._exporter = exporter
-        self._label = theme.role(named(QLabel(wordWrap=True), "export_doing"), "muted")
-        self._bar = QProgressBar(textVisible=False)
-        self._bar.setAccessibleName(tr("Exporting"))
+        self._progress = TaskProgress("export")
         self.cancel_button = named(QPushButton(tr("Cancel")), "export_cancel")
         self.cancel_button.clicked.connect(self._on_cancel)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.space(1))
-        column.addWidget(self._label)
-        column.addWidget(self._bar)
+        column.addWidget(self._progress)
         column.addWidget(self.cancel_button, 0, Qt.AlignmentFlag.AlignHCenter)
         exporter.started.connect(self._on_started)
-        exporter.progressed.connect(self._on_progressed)
+        exporter.progressed.connect(self._progress.tell)
         for ended in (exporter.done, exporter.failed, exporter.cancelled):
             ended.connect(self.hide)
         self.hide()
@@ -41,21 +39,15 @@ class ExportProgress(QWidget):
     @property
     def text(self) -> str:
         """What is said now."""
-        return self._label.text()
+        return self._progress.text
 
     def _on_started(self) -> None:
-        self._label.setText(tr("Starting…"))
-        self._bar.setRange(0, 0)
+        self._progress.begin()
+        self._progress.show()
         self.cancel_button.setEnabled(True)
         self.show()
 
-    def _on_progressed(self, label: str, done: int, total: int) -> None:
-        self._label.setText(f"{label}…")
-        self._bar.setRange(0, total)
-        self._bar.setValue(done)
-
     def _on_cancel(self) -> None:
         self._exporter.cancel()
-        self._label.setText(tr("Cancelling…"))
-        self._bar.setRange(0, 0)
+        self._progress.tell(tr("Cancelling"), 0, 0)
         self.cancel_button.setEnabled(False)

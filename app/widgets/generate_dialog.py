@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
-    QDialog,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
@@ -23,17 +22,13 @@ from PySide6.QtWidgets import (
 
 from app import base_fit, theme
 from app.generate_command import MOST
-from app.task_process import TaskProcess
 from app.texts import tr
-from app.widgets.banner import Banner
 from app.widgets.named import named
-from app.widgets.tool_ends import Progress
+from app.widgets.task_dialog import TaskDialog
 from trainer.run_folder import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from PySide6.QtGui import QCloseEvent
 
     from app.pictures import Pictures
     from app.project import Project
@@ -59,11 +54,8 @@ def suggestion(captions: Iterable[str], preset: str) -> str:
     return _USUAL.get(preset, "a photo of a person")
 
 
-class GenerateDialog(QDialog):
+class GenerateDialog(TaskDialog):
     """Pictures that were drawn stay when it is cancelled, and the same prompt goes on from there.
-
-    Attributes:
-        task: the process that draws.
 
     Signals:
         made(Path): the folder holds all pictures.
@@ -72,14 +64,9 @@ class GenerateDialog(QDialog):
     made = Signal(object)
 
     def __init__(self, project: Project, pictures: Pictures, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("generate_dialog")
-        self.setWindowTitle(tr("Generate regularisation pictures"))
+        super().__init__("generate_dialog", tr("Generate regularisation pictures"), parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._project = project
-        self.command: list[str] | None = None  # tests put another program here
-        self.task = TaskProcess(self)
-        self.banner, self.progress = Banner(), Progress()
         captions = [item.caption for item in pictures.items if item.included]
         self._prompt = named(QLineEdit(suggestion(captions, project.preset)), "generate_prompt", spoken=tr("Prompt"))
         self._negative = named(QLineEdit(), "generate_negative", spoken=tr("Negative prompt"))
@@ -130,21 +117,13 @@ class GenerateDialog(QDialog):
             body.addWidget(widget)
         body.addStretch(1)
         body.addLayout(foot)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(self.banner)
-        whole.addLayout(body, 1)
+        self._put_under_banner(body)
 
     def _connect(self) -> None:
         for signal in (self._prompt.textChanged, self._count.valueChanged):
             signal.connect(self._refresh)
         self._start.clicked.connect(self._on_start)
         self._close.clicked.connect(self.reject)
-        self.task.progressed.connect(self.progress.tell)
-        self.task.done.connect(self._on_done)
-        self.task.failed.connect(self._on_failed)
-        self.task.cancelled.connect(self._on_cancelled)
 
     # ---- what it will do
 
@@ -179,34 +158,12 @@ class GenerateDialog(QDialog):
     # ---- what happens
 
     def _on_start(self) -> None:
-        self.banner.hide()
-        self.progress.begin()
-        self.task.start(self.words(), self.command)
-        self._refresh()
+        self._work(self.words())
 
     def _on_done(self, said: dict[str, Any]) -> None:
         self.made.emit(Path(str(said["path"])))
         self.accept()
 
-    def _on_failed(self, sentence: str) -> None:
-        self._refresh()
-        self.banner.tell(sentence)
-
     def _on_cancelled(self) -> None:
         self._refresh()
         self.banner.tell(tr("Stopped. The pictures that were drawn are kept; the same prompt goes on from there."))
-
-    # ---- Qt
-
-    def reject(self) -> None:
-        """Closes; what is being drawn is stopped first."""
-        if self.task.is_running:
-            self.task.cancel()
-            self._refresh()
-            return
-        super().reject()
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        """As `reject`."""
-        event.ignore()
-        self.reject()

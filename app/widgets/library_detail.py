@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -24,6 +23,7 @@ from app import library_details, theme
 from app.background import Background
 from app.texts import size, tr
 from app.widgets.named import named
+from app.widgets.scrolling import scrolling
 from trainer.errors import AtelierError
 
 if TYPE_CHECKING:
@@ -162,10 +162,7 @@ class LibraryDetail(QFrame):
         self._rows = QVBoxLayout()
         column.addLayout(self._rows)
         column.addStretch(1)
-        scroll = QScrollArea(widgetResizable=True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(inner)
+        scroll = scrolling(inner)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(theme.space(1.75), theme.space(1.75), theme.space(1.25), theme.space(1.25))
         whole.addWidget(scroll)

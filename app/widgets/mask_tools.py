@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSlider,
     QToolButton,
     QVBoxLayout,
@@ -21,6 +20,7 @@ from app import theme
 from app.texts import tr
 from app.widgets.mask_canvas import BRUSH_PX, TOOLS
 from app.widgets.named import named
+from app.widgets.scrolling import scrolling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,10 +113,7 @@ class MaskTools(QWidget):
 
     def beside(self, canvas: QWidget) -> QHBoxLayout:
         """A row of the tools, which scroll when there is little room, and the canvas."""
-        scroll = QScrollArea(widgetResizable=True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self)
+        scroll = scrolling(self)
         scroll.setFixedWidth(max(theme.space(24), self.minimumSizeHint().width() + theme.space(2)))
         row = QHBoxLayout()
         row.setSpacing(theme.space(1.5))

@@ -7,34 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from app import theme
-from app.task_process import TaskProcess
 from app.texts import tr
 from app.widgets.ask import confirm
-from app.widgets.banner import Banner
 from app.widgets.named import named
-from app.widgets.tool_ends import Done, Progress
+from app.widgets.scrolling import scrolling
+from app.widgets.task_dialog import TaskDialog
+from app.widgets.tool_done import Done
 from app.widgets.tool_target import Target
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QCloseEvent, QShowEvent
+    from PySide6.QtGui import QShowEvent
 
     from app.widgets.tool_form import ToolForm
 
 WIDTH, ROOM = 78, 0.92  # in `theme.space`; part of the screen's height that it may take
 
 
-class ToolDialog(QDialog):
+class ToolDialog(TaskDialog):
     """One tool. Closed, it keeps what was entered; while it works, closing cancels.
 
     Signals:
@@ -46,19 +44,13 @@ class ToolDialog(QDialog):
     useWanted = Signal(object)
 
     def __init__(self, form: ToolForm, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName(f"tool_{form.kind}")
-        self.setWindowTitle(form.title)
+        super().__init__(f"tool_{form.kind}", form.title, parent)
         self.form = form
-        self.task = TaskProcess(self)
-        self.command: list[str] | None = None  # tests put another program here
         self._out = Path()
         self.target = Target()
         self._standing = named(QLabel(wordWrap=True, textFormat=Qt.TextFormat.PlainText), "tool_standing")
         self._standing.setMinimumHeight(self._standing.fontMetrics().lineSpacing() * 2)
         self._make_foot()
-        self.banner = Banner()
-        self.progress = Progress()
         self.ready = Done(form.makes_model)
         self._lay_out()
         self._connect()
@@ -84,10 +76,7 @@ class ToolDialog(QDialog):
 
     def _lay_out(self) -> None:
         gap = theme.space(1)
-        self._scroll = QScrollArea(widgetResizable=True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(self.form)
+        self._scroll = scrolling(self.form)
         asked = QWidget()
         column = QVBoxLayout(asked)
         column.setContentsMargins(0, 0, 0, 0)
@@ -113,11 +102,7 @@ class ToolDialog(QDialog):
         inner.addSpacing(gap)
         inner.addWidget(self._pages, 1)
         inner.addLayout(foot)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(self.banner)
-        whole.addLayout(inner, 1)
+        self._put_under_banner(inner)
 
     def _connect(self) -> None:
         self.form.changed.connect(self._refresh)
@@ -126,10 +111,6 @@ class ToolDialog(QDialog):
         self.close_button.clicked.connect(self.reject)
         self.again_button.clicked.connect(self._on_again)
         self.ready.useWanted.connect(self._on_use)
-        self.task.progressed.connect(self.progress.tell)
-        self.task.done.connect(self._on_done)
-        self.task.failed.connect(self._on_failed)
-        self.task.cancelled.connect(self._on_cancelled)
 
     # ---- Qt
 
@@ -151,22 +132,6 @@ class ToolDialog(QDialog):
         form = max(self.form.sizeHint().height(), self.form.heightForWidth(inside - theme.space(1)))
         rest = super().sizeHint().height() - self._scroll.sizeHint().height()
         return QSize(width, rest + form + theme.space(1))
-
-    def reject(self) -> None:
-        """Closes; what works is cancelled instead, and the form stays."""
-        if self.task.is_running:
-            self.task.cancel()
-            self._refresh()
-            return
-        super().reject()
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        """As `reject`."""
-        if self.task.is_running:
-            event.ignore()
-            self.reject()
-            return
-        super().closeEvent(event)
 
     def _fit(self) -> None:
         room = self.screen().availableGeometry()
@@ -217,7 +182,6 @@ class ToolDialog(QDialog):
             return
         if out.exists() and not self._may_replace(out):
             return
-        self.banner.hide()
         self._out = out
         words = [
             *self.form.words(),
@@ -226,9 +190,7 @@ class ToolDialog(QDialog):
             str(out),
             "--json",
         ]
-        self.progress.begin()
-        self.task.start([*words, "--force"] if out.exists() else words, self.command)
-        self._refresh()
+        self._work([*words, "--force"] if out.exists() else words)
         self.close_button.setFocus()
 
     def _may_replace(self, out: Path) -> bool:

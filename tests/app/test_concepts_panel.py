@@ -311,7 +311,7 @@ def test_drawing_is_cancelled_and_failures_are_told(scene: Scene, qtbot: QtBot) 
     dialog.command = [sys.executable, "-c", BUSY]
     with qtbot.waitSignal(dialog.task.progressed, timeout=WAIT):
         click(qtbot, dialog, "generate_start")
-    assert child(dialog, QLabel, "tool_progress_share").text() == "25%"
+    assert child(dialog, QLabel, "task_progress_share").text() == "25%"
     assert child(dialog, QPushButton, "generate_close").text() == "Stop"
     with qtbot.waitSignal(dialog.task.cancelled, timeout=WAIT):
         click(qtbot, dialog, "generate_close")

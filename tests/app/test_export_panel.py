@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QProgressBar
 
 from app import places, run_results
 from app.exporter import Exported
@@ -147,8 +148,9 @@ def test_progress_is_shown_and_cancel_gives_up(
     )  # fmt: skip
     press(qtbot, panel.button)
     qtbot.waitUntil(lambda: panel.progress.text == "Comparing…", timeout=WAIT)
-    bar = panel.progress._bar
-    assert (bar.value(), bar.maximum()) == (2, 3) and panel.progress.isVisible()
+    bar = panel.progress.findChild(QProgressBar, "export_progress")
+    assert bar is not None
+    assert (bar.value(), bar.maximum()) == (666, 1000) and panel.progress.isVisible()
     assert not panel.button.isVisible() and not panel.bundle_button.isVisible() and not panel.name.isEnabled()
     panel.set_step(10)
     with qtbot.waitSignal(panel.exporter.cancelled, timeout=WAIT):

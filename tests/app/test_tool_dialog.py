@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox, QProgressBar, QPushButton, QWidget
 
-from app.widgets import tool_ends
+from app.widgets import tool_done
 from app.widgets.picture_loader import PictureLoader
 from app.widgets.tool_convert import ConvertForm
 from app.widgets.tool_dialog import ToolDialog
@@ -81,10 +81,10 @@ def answer(qtbot: QtBot, name: str) -> list[str]:
 def test_the_work_shows_where_it_stands_and_can_be_cancelled(dialog: ToolDialog, qtbot: QtBot) -> None:
     dialog.command = script(*BUSY)
     press(qtbot, dialog.start_button)
-    bar = dialog.findChild(QProgressBar, "tool_progress")
+    bar = dialog.findChild(QProgressBar, "task_progress")
     assert bar.isVisible() and bar.maximum() == 0, "nothing is known yet"
     qtbot.waitUntil(lambda: bar.maximum() > 0, timeout=WAIT)
-    assert text(dialog, "tool_progress_label") == "Merging layers…" and text(dialog, "tool_progress_share") == "75%"
+    assert text(dialog, "task_progress_label") == "Merging layers…" and text(dialog, "task_progress_share") == "75%"
     assert bar.value() == 750 and not dialog.form.isEnabled() and not dialog.start_button.isVisible()
     assert dialog.close_button.text() == "Cancel" and dialog.close_button.hasFocus()
     press(qtbot, dialog.close_button)
@@ -130,7 +130,7 @@ def test_the_end_shows_the_sentence_and_what_can_be_done_with_the_file(
     dialog: ToolDialog, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[Path] = []
-    monkeypatch.setattr(tool_ends, "show_in_folder", shown.append)
+    monkeypatch.setattr(tool_done, "show_in_folder", shown.append)
     wanted = dialog.target.path
     dialog.command = script(DONE)
     with qtbot.waitSignal(dialog.made, timeout=WAIT) as made:

@@ -1,11 +1,11 @@
-"""How a LoRA tool's work is shown: where it stands while it runs, and the new file when it is done."""
+"""The good end of a LoRA tool: the new file, and what can be done with it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app import theme
 from app.texts import tr
@@ -16,38 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Progress(QWidget):
-    """A bar and what is being done; hidden unless something is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._label = named(QLabel(), "tool_progress_label")
-        self._share = theme.role(named(QLabel(), "tool_progress_share"), "muted")
-        self.bar = named(QProgressBar(textVisible=False), "tool_progress", spoken=tr("Progress"))
-        head = QHBoxLayout()
-        head.addWidget(self._label, 1)
-        head.addWidget(self._share)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.space(0.5))
-        column.addLayout(head)
-        column.addWidget(self.bar)
-        self.hide()
-
-    def begin(self) -> None:
-        """Nothing is known yet."""
-        self.tell(tr("Starting"), 0, 0)
-
-    def tell(self, label: str, done: int, total: int) -> None:
-        """What is being done, and how much of it; total 0: not known."""
-        self._label.setText(f"{tr(label)}…")
-        self._share.setText(f"{done / total:.0%}" if total else "")
-        self.bar.setRange(0, 1000 if total else 0)
-        self.bar.setValue(1000 * done // total if total else 0)
-
-
 class Done(QWidget):
-    """The good end.
+    """What is shown instead of the form.
 
     Signals:
         useWanted: the user wants to work with the file.
