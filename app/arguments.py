@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from trainer import settings_file
+from trainer import presets, settings_file
+from trainer.errors import ConfigError
 from trainer.settings import GROUPS, TrainingSettings, info
 
 
@@ -48,6 +49,24 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
             value = int(value)
         out[name] = value
     return out
+
+
+def settings_of(options: argparse.Namespace) -> TrainingSettings:
+    """The settings of a new run: flags win over the file (`run_file`), the file over the preset.
+
+    Raises:
+        ConfigError: nothing was given, or a value cannot be used.
+    """
+    path: Path | None = options.run_file
+    flags = given(options)
+    values: dict[str, Any] = dict(presets.load(options.preset).values) if options.preset else {}
+    if path is not None:
+        values |= settings_file.read_dict(path)
+    if path is None and not options.preset and not flags:
+        raise ConfigError(
+            "", "Nothing to train. Give a run file, or --data FOLDER with --preset style, character or object."
+        )
+    return settings_file.from_dict(values | flags, where=path.name if path else "the command line")
 
 
 def _metavar(name: str, unit: str) -> str:

@@ -48,6 +48,11 @@ class CaptionEdits(QObject):
         """How the project's settings say that captions are read."""
         return Reading.of(self._project.value)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all edits are in the list and on disk."""
+        return not self._slices.is_waiting and not self._writer.is_writing
+
     # ---- captions
 
     def set_captions(self, captions: dict[int, str], label: str) -> None:

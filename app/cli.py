@@ -1,4 +1,4 @@
-"""The command line: lora-atelier [open] | train | demo | fetch | export | merge | resize | convert | bake | extract | doctor | caption | generate | inspect | worker | --version."""
+"""The command line: lora-atelier [open] | train | forecast | demo | fetch | export | merge | resize | convert | bake | extract | doctor | caption | generate | inspect | worker | --version."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from app import (
     doctor_command,
     export_command,
     fetch_command,
+    forecast_command,
     generate_command,
     overview,
     tools_command,
 )
 from app.progress import Progress
-from app.worker_process import WorkerProcess
+from app.worker_process import WorkerProcess, command_words, missing_program
 from trainer import __version__, lora_description, preflight, presets, run_folder, settings_file, weights_file
 from trainer.errors import AtelierError, ConfigError, ModelError, RunError
 from trainer.events import Stop
@@ -61,21 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     window.add_argument("paths", nargs="*", type=Path, metavar="PATH")
     window.set_defaults(run=_window)
-    train = commands.add_parser(
-        "train",
-        help="train a LoRA",
-        description="Trains a LoRA from a run file, or from a preset and flags. A run folder is resumed. Flags win over the file, the file over the preset.",
-    )
-    train.add_argument(
-        "run_file",
-        nargs="?",
-        type=Path,
-        metavar="RUN.toml | RUN_FOLDER",
-        help="settings of a new run, or the folder of a run to resume",
-    )
-    train.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
-    arguments.add_settings(train)
-    train.set_defaults(run=_train)
+    _add_train(commands)
+    forecast_command.add(commands)
     demo = commands.add_parser(
         "demo",
         help="train the demo on the model that ships with the app",
@@ -107,6 +95,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a LoRA",
+        description="Trains a LoRA from a run file, or from a preset and flags. A run folder is resumed. Flags win over the file, the file over the preset.",
+    )
+    train.add_argument(
+        "run_file",
+        nargs="?",
+        type=Path,
+        metavar="RUN.toml | RUN_FOLDER",
+        help="settings of a new run, or the folder of a run to resume",
+    )
+    train.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
+    train.add_argument(
+        "--worker",
+        default="",
+        metavar="COMMAND",
+        help="what starts the worker: another machine, or several GPUs; {run} is the run folder, else `worker RUN_FOLDER` follows",
+    )
+    arguments.add_settings(train)
+    train.set_defaults(run=_train)
+
+
 def _window(options: argparse.Namespace) -> int:
     try:
         from app import window
@@ -126,16 +138,8 @@ def _train(options: argparse.Namespace) -> int:
                 "",
                 f"{path} is a run folder; it is resumed with its own settings. To change them, start a new run from {path / 'run.toml'}.",
             )
-        return _follow(RunFolder(path.absolute()))
-    values: dict[str, Any] = dict(presets.load(options.preset).values) if options.preset else {}
-    if path is not None:
-        values |= settings_file.read_dict(path)
-    if path is None and not options.preset and not given:
-        raise ConfigError(
-            "", "Nothing to train. Give a run file, or --data FOLDER with --preset style, character or object."
-        )
-    values |= given
-    return _start(settings_file.from_dict(values, where=path.name if path else "the command line"))
+        return _follow(RunFolder(path.absolute()), command_words(options.worker))
+    return _start(arguments.settings_of(options), command_words(options.worker))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -164,17 +168,23 @@ def _worker(options: argparse.Namespace) -> int:
     return work(options.folder)
 
 
-def _start(settings: TrainingSettings) -> int:
+def _start(settings: TrainingSettings, wrapper: tuple[str, ...] = ()) -> int:
     """Checks what can be checked at once, then trains in a fresh run folder."""
     preflight.check(settings)
-    return _follow(run_folder.create(settings), fresh=True)
+    if problem := missing_program(wrapper):
+        raise RunError(f"The worker cannot be started: {problem}. Check --worker.")
+    return _follow(run_folder.create(settings), wrapper, fresh=True)
 
 
-def _follow(folder: RunFolder, *, fresh: bool = False) -> int:
+def _follow(folder: RunFolder, wrapper: tuple[str, ...] = (), *, fresh: bool = False) -> int:
     """Trains in a worker process and shows its progress; Ctrl-C once stops and keeps, twice ends at once."""
     folder.settings()  # a run folder without readable settings is told before anything starts
     print(f"Run folder: {folder.path}", flush=True)
-    worker, progress, stopping = WorkerProcess(folder), Progress(folder.path), False
+    try:
+        worker, progress, stopping = WorkerProcess(folder, wrapper), Progress(folder.path), False
+    except OSError as error:
+        problem = missing_program(wrapper) or error.strerror or str(error)
+        raise RunError(f"The worker cannot be started: {problem}. Check --worker.") from None
     events = worker.events()
     while True:
         try:

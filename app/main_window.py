@@ -29,6 +29,7 @@ from app.texts import tr
 from app.user_actions import UserActions
 from app.widgets.banner import Banner
 from app.widgets.drop_zone import DropOverlay, dropped_paths
+from app.widgets.forecast_row import ForecastRow
 from app.widgets.named import named
 from app.widgets.train_bar import TrainBar
 
@@ -61,6 +62,7 @@ class MainWindow(QMainWindow):
         self.planner = Planner(self.project, self.pictures, self)
         self.queue = RunQueue(self)
         self.banner = Banner()
+        self.forecast = ForecastRow()
         self.bar = TrainBar()
         self.do = UserActions(self)
         self._pages: dict[str, QWidget] = {}
@@ -200,6 +202,7 @@ class MainWindow(QMainWindow):
         column.setSpacing(0)
         column.addWidget(self.banner)
         column.addWidget(self._stack, 1)
+        column.addWidget(self.forecast)
         column.addWidget(self.bar)
         whole = QWidget()
         row = QHBoxLayout(whole)
@@ -275,6 +278,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         self.bar.trainClicked.connect(self.do.train)
         self.bar.problemClicked.connect(self.do.mend)
+        self.forecast.mendChosen.connect(self.do.change_recipe)
         self.planner.planned.connect(self._on_planned)
         self.pictures.scanningChanged.connect(lambda _busy: self._on_planned())
         self.pictures.scanned.connect(self.do.suggest_previews)
@@ -299,6 +303,8 @@ class MainWindow(QMainWindow):
             self.bar.set_plan(self.planner.plan, busy=tr("Looking at the pictures…"))
         else:
             self.bar.set_plan(self.planner.plan)
+        told = self.planner.plan.forecast if self.project.is_open else None
+        self.forecast.set_outlook(told.memory if told else None)
 
     def _on_project_opened(self) -> None:
         for name in ("dataset", "recipe"):

@@ -11,13 +11,14 @@ from PySide6.QtCore import QObject, Signal
 
 from app.background import Background
 from app.edit_changes import FOLDER, EditChange
+from app.slices import SLICE
 from app.texts import counted, tr
 from trainer import edits
 from trainer.edits import CENTRE, Edit, Edits
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from PIL import Image
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from app.picture_scan import Result
     from app.pictures import Pictures
     from app.project import Project
+    from app.slices import Slices
     from trainer.edits import Box
 
 
@@ -48,7 +50,8 @@ class _Asked(TypedDict):
 class PictureEdits(QObject):
     """What the user changed about pictures without touching them. Every change is a step of `Pictures.undo`.
 
-    The project's setting `edits` names their folder while there are any.
+    The project's setting `edits` names their folder while there are any. Thousands are changed in slices, between which the
+    window answers.
 
     Signals:
         changed(list[int]): these pictures have another crop or mask; places in `Pictures.items`.
@@ -60,9 +63,10 @@ class PictureEdits(QObject):
     maskKept = Signal(str)
     failed = Signal(str)
 
-    def __init__(self, project: Project, pictures: Pictures, writer: CaptionWriter) -> None:
+    def __init__(self, project: Project, pictures: Pictures, writer: CaptionWriter, slices: Slices) -> None:
+        """slices: those of the captions, so that all edits keep their order."""
         super().__init__(pictures)
-        self._project, self._pictures, self._writer = project, pictures, writer
+        self._project, self._pictures, self._writer, self._slices = project, pictures, writer, slices
         self._kept: Edits | None = None  # None until they were read
         self._painted: deque[_Painted] = deque()
         self._background = Background("write masks", must_finish=True)
@@ -95,19 +99,19 @@ class PictureEdits(QObject):
         name = self._pictures.items[index].picture.path.name
         size = self.of(index).size
         box = None if box == (0, 0, *size) else box
-        self._set({index: replace(self.of(index), box=box, focus=focus)}, tr("Crop {name}", name=name))
+        self._change([index], lambda e: replace(e, box=box, focus=focus), lambda _count: tr("Crop {name}", name=name))
 
     def reset_crops(self, indexes: Iterable[int]) -> None:
         """Takes crops and focus points away."""
-        self._change(indexes, lambda e: replace(e, box=None, focus=CENTRE), tr("Reset the crop"))
+        self._change(indexes, lambda e: replace(e, box=None, focus=CENTRE), _counted(tr("Reset the crop")))
 
     def centre_focus(self, indexes: Iterable[int]) -> None:
         """Puts focus points into the middle."""
-        self._change(indexes, lambda e: replace(e, focus=CENTRE), tr("Centre the focus"))
+        self._change(indexes, lambda e: replace(e, focus=CENTRE), _counted(tr("Centre the focus")))
 
     def remove_masks(self, indexes: Iterable[int]) -> None:
         """Takes painted masks away; mask files beside pictures count again."""
-        self._change(indexes, lambda e: replace(e, mask=""), tr("Remove the painted mask"))
+        self._change(indexes, lambda e: replace(e, mask=""), _counted(tr("Remove the painted mask")))
 
     def paint(self, index: int, make: Callable[[], Image.Image] | None) -> None:
         """Keeps a painted mask, or takes it away, after those that are still being kept.
@@ -133,25 +137,34 @@ class PictureEdits(QObject):
         self._on_painted()
         return done
 
-    def _change(self, indexes: Iterable[int], change: Callable[[Edit], Edit], label: str) -> None:
-        after = {i: new for i in indexes if (new := change(old := self.of(i))) != old}
-        self._set(after, tr("{what} of {pictures}", what=label, pictures=counted(len(after), "picture", "pictures")))
-
-    def _set(self, after: dict[int, Edit], label: str) -> None:
+    def _change(self, indexes: Iterable[int], change: Callable[[Edit], Edit], label: Callable[[int], str]) -> None:
+        """label: of the number of changes."""
+        self._slices.finish()
         if not self.can_edit:
             self.failed.emit(tr("Crops and masks cannot be changed yet: they have not been read."))
             return
-        items = self._pictures.items
-        self._do([(items[i].picture.key, edit) for i, edit in after.items()], label)
+        self._slices.start(self._changing(list(indexes), change, label))
 
-    def _do(self, after: Iterable[tuple[str, Edit]], label: str) -> None:
+    def _changing(
+        self, indexes: list[int], change: Callable[[Edit], Edit], label: Callable[[int], str]
+    ) -> Iterator[None]:
+        changes = []
+        for done, index in enumerate(indexes, 1):
+            if (new := change(old := self.of(index))) != old:
+                changes += self._change_of(self._pictures.items[index].picture.key, new)
+            if done % SLICE == 0:
+                yield
+        if changes:
+            self._writer.edit(label(len(changes)), (), changes)
+
+    def _change_of(self, key: str, new: Edit) -> list[EditChange]:
+        """From what is kept now; none when that is the same."""
         assert self._kept is not None
-        before = self._kept.pictures
-        changes = [EditChange(key, before.get(key), None if edit.is_nothing else edit) for key, edit in after]
-        if changes := [c for c in changes if c.before != c.after]:
-            self._writer.edit(label, (), changes)
+        before, after = self._kept.pictures.get(key), None if new.is_nothing else new
+        return [EditChange(key, before, after)] if before != after else []
 
     def _on_painted(self, _nothing: object = None) -> None:
+        self._slices.finish()  # a change that is under way is not to overwrite the mask
         while self._painted:
             done = self._painted.popleft()
             if done.problem:
@@ -160,7 +173,8 @@ class PictureEdits(QObject):
                 before = self._kept.pictures.get(done.key)
                 before = before if before is not None and before.size == done.size_px else Edit(done.size_px)
                 name = Path(done.key).name
-                self._do([(done.key, replace(before, mask=done.name))], tr("Mask of {name}", name=name))
+                if changes := self._change_of(done.key, replace(before, mask=done.name)):
+                    self._writer.edit(tr("Mask of {name}", name=name), (), changes)
                 self.maskKept.emit(done.key)
 
     # ---- keeping up
@@ -197,14 +211,21 @@ class PictureEdits(QObject):
 
     def show(self, edited: Iterable[str]) -> None:
         """Gives the list's pictures with these keys the crops and masks of now."""
-        if self._kept is None:
-            return
-        keys = set(edited)
-        found = [i for i, item in enumerate(self._pictures.items) if item.picture.key in keys]
-        for index in found:
-            self._pictures.items[index].take_edits(self._kept)
-        if found:
-            self.changed.emit(found)
+        self._slices.start(self._showing(set(edited)))
+
+    def _showing(self, keys: set[str]) -> Iterator[None]:
+        """In slices; told when all of them are in the list."""
+        items, changed = self._pictures.items, []
+        for index, item in enumerate(items if keys else ()):
+            if item.picture.key not in keys or self._kept is None:
+                continue
+            item.take_edits(self._kept)
+            self._pictures.find_problems(index)
+            changed.append(index)
+            if len(changed) % SLICE == 0:
+                yield
+        if changed:
+            self.changed.emit(changed)
 
     def _on_known(self, known: dict[str, Edit | None]) -> None:
         if self._kept is None:
@@ -223,3 +244,8 @@ class PictureEdits(QObject):
     def _tell_project(self) -> None:
         assert self._kept is not None
         self._project.keep("edits", str(self._folder) if self._kept.pictures else "")
+
+
+def _counted(what: str) -> Callable[[int], str]:
+    """The label of a change of several pictures."""
+    return lambda count: tr("{what} of {pictures}", what=what, pictures=counted(count, "picture", "pictures"))

@@ -76,9 +76,9 @@ class Pictures(CaptionEdits):
         self._fitter = Background("fit pictures")
         self._fitter.done.connect(self._on_fitted)
         self._writer.captionsKnown.connect(self._on_captions_known)
-        self.edits = PictureEdits(project, self, self._writer)
+        self.edits = PictureEdits(project, self, self._writer, self._slices)
         self.edits.failed.connect(self.failed)
-        self.edits.changed.connect(self._on_edited)
+        self.edits.changed.connect(self.fitsChanged)
         self._scan_soon = QTimer(self, singleShot=True, interval=0)  # opening a project asks for a scan more than once
         self._scan_soon.timeout.connect(self._on_scan_soon)
         project.opened.connect(self._on_opened)
@@ -113,6 +113,11 @@ class Pictures(CaptionEdits):
     def fit(self, index: int) -> Fit:
         """How a picture is scaled and cropped for training."""
         return picture_scan.fit_of(self.items[index].picture, self._rules, self._fits)
+
+    def find_problems(self, index: int) -> None:
+        """Looks anew at what is wrong with a picture, after its caption, crop or size of training changed."""
+        item = self.items[index]
+        item.problems = picture_scan.problems_of(item, self.fit(index))
 
     def fits(self) -> list[Fit]:
         """How the included pictures are scaled and cropped."""
@@ -172,6 +177,7 @@ class Pictures(CaptionEdits):
             self.failed.emit(result.error)
 
     def _take(self, result: Result) -> None:
+        self._slices.finish()  # they are of the old list
         self._signature = result.signature
         self.items, self.problems, self.error = result.items, result.problems, result.error
         self._indexes, self._writer.twins = result.indexes, result.twins
@@ -216,7 +222,7 @@ class Pictures(CaptionEdits):
             if item.included:
                 self._tags.replace(item.caption, text)
             item.caption = text
-            item.problems = picture_scan.problems_of(item, self.fit(index))
+            self.find_problems(index)
             changed.append(index)
         if changed:
             self.captionsChanged.emit(changed)
@@ -287,16 +293,18 @@ class Pictures(CaptionEdits):
 
         self._fitter.run(work)
 
-    def _on_edited(self, indexes: list[int]) -> None:
-        for index in indexes:
-            self.items[index].problems = picture_scan.problems_of(self.items[index], self.fit(index))
-        self.fitsChanged.emit()
-
     def _on_fitted(self, found: tuple[Rules, dict[FitKey, Fit]]) -> None:
         rules, fits = found
-        if rules != self._rules:
-            return
-        self._fits = self._fits | fits
-        for index, item in enumerate(self.items):
-            item.problems = picture_scan.problems_of(item, self.fit(index))
+        if rules == self._rules:
+            self._fits = self._fits | fits
+            self._slices.start(self._finding_problems(rules))
+
+    def _finding_problems(self, rules: Rules) -> Iterator[None]:
+        """In slices; told when all are found."""
+        for index in range(len(items := self.items)):
+            if index % SLICE == SLICE - 1:
+                yield
+            if rules != self._rules or items is not self.items:
+                return  # others are under way
+            self.find_problems(index)
         self.fitsChanged.emit()

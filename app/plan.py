@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from app import picture_scan, places
+from app import picture_scan, places, preferences
 from app.background import Background
 from app.texts import counted, duration, tr
-from trainer import forecast, preflight, settings_file
+from trainer import forecast, forecast_run, preflight, settings_file
 from trainer.dataset import DataSet
+from trainer.errors import AtelierError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.pictures import Item, Pictures
+    from app.pictures import Pictures
     from app.project import Project
     from trainer.dataset import Picture
+    from trainer.forecast import PastRun
+    from trainer.forecast_run import Forecast
     from trainer.settings import TrainingSettings
 
 SETTLE_MS = 250
@@ -37,12 +40,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Plan:
-    """The sentence, the problems in the way (empty: Train can be pressed), and the settings when they are valid."""
+    """The sentence, the problems in the way (empty: Train can be pressed), and the settings when they are valid.
+
+    forecast: what the run would need; None while there are problems.
+    """
 
     sentence: str = ""
     problems: tuple[Problem, ...] = ()
     settings: TrainingSettings | None = None
     total_steps: int = 0
+    forecast: Forecast | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -62,15 +69,28 @@ def make(values: dict[str, Any], pictures: Sequence[Picture], picture_error: str
         problems += [Problem(e.field, str(e)) for e in mistakes]
         return Plan(" · ".join(parts), tuple(problems))
     settings, data, steps = settings_file.from_dict(values), DataSet(tuple(pictures), ()), 0
+    told: Forecast | None = None
     found = preflight.look(settings, data)
     problems += [Problem(field, str(e)) for field, e in found.problems if pictures or field != "trigger"]
     parts += [found.family.title] if found.family else []
     if pictures and not picture_error:
         steps = forecast.length(settings, data, found.prior).total_steps
         parts.append(counted(steps, "step", "steps"))
-        expected = forecast.seconds(settings, steps, forecast.history(places.runs()))
+        history = forecast.history(places.runs())
+        expected = forecast.seconds(settings, steps, history)
         parts += [tr("about {time}", time=duration(expected))] if expected is not None else []
-    return Plan(" · ".join(parts), tuple(problems), settings, steps)
+        told = None if problems else _foretold(settings, data, found.prior, history)
+    return Plan(" · ".join(parts), tuple(problems), settings, steps, told)
+
+
+def _foretold(
+    settings: TrainingSettings, data: DataSet, prior: DataSet | None, history: Sequence[PastRun]
+) -> Forecast | None:
+    """What the run would need; None for a model that is unlike all others, which the worker may still know to load."""
+    try:
+        return forecast_run.foretell(settings, data, prior, history, is_elsewhere=bool(preferences.worker_command()))
+    except AtelierError:
+        return None
 
 
 class Planner(QObject):
@@ -118,10 +138,10 @@ class Planner(QObject):
         if not self._project.is_open or self._pictures.scanning:
             return
         number, values = self._number, self._project.values
-        seen = [_as_of_now(item) for item in self._pictures.items if item.included]
+        seen = [(item.picture, item.caption) for item in self._pictures.items if item.included]
         error = self._pictures.error
         self._background.drop_waiting()
-        self._background.run(lambda: (number, make(values, seen, error)))
+        self._background.run(lambda: (number, make(values, [_as_of_now(*one) for one in seen], error)))
 
     def _on_made(self, made: tuple[int, Plan]) -> None:
         number, plan = made
@@ -130,9 +150,8 @@ class Planner(QObject):
             self.planned.emit(plan)
 
 
-def _as_of_now(item: Item) -> Picture:
-    p = item.picture
-    if picture_scan.caption_of(p) == item.caption:
+def _as_of_now(p: Picture, caption: str) -> Picture:
+    if picture_scan.caption_of(p) == caption:
         return p
-    lines = item.caption.split("\n")
+    lines = caption.split("\n")
     return replace(p, caption=" ".join(lines), lines=tuple(lines) if len(lines) > 1 else ())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 
 from app import places
+from app.worker_process import command_words
+from trainer.errors import ConfigError
 from trainer.run_folder import write_atomically
 
 
@@ -25,8 +26,12 @@ def put(name: str, value: Any) -> None:
 
 
 def worker_command() -> tuple[str, ...]:
-    """The words in front of `worker RUN_FOLDER`, e.g. `ssh gpu-box lora-atelier`; empty runs it here."""
-    return tuple(shlex.split(get("worker_command", "")))
+    """The words that start the worker, e.g. `ssh gpu-box lora-atelier`; empty runs it here. See `worker_process.command_for`."""
+    text = get("worker_command", "")
+    try:
+        return command_words(text)
+    except ConfigError:  # the file was changed by hand; starting will say that there is no such program
+        return (text,)
 
 
 def _read() -> dict[str, Any]:

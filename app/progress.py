@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from trainer.events import (
+    Adapted,
     CheckpointSaved,
     Event,
     Exported,
@@ -49,7 +50,7 @@ class Progress:
                 self._start(event)
             case StepDone():
                 self._step(event)
-            case Warned():
+            case Warned() | Adapted():
                 self._print(f"Note: {event.message}")
             case Validated():
                 self._print(f"Step {event.step}: loss on held-out pictures {event.loss:.4f}")
@@ -77,12 +78,15 @@ class Progress:
 
     def _start(self, event: Started) -> None:
         self._total, self.started = event.total_steps, True
+        together = f", {event.processes} processes together" if event.processes > 1 else ""
         print(
             f"{event.pictures} pictures, {event.total_steps:,} steps, {event.trainable_parameters:,} trainable parameters, "
-            f"{event.precision} on {event.device}.",
+            f"{event.precision} on {event.device}{together}.",
             flush=True,
         )
-        if sys.stderr.isatty():
+        if self._bar is not None:  # the run went back to a checkpoint
+            self._bar.update(event.step - self._bar.n)
+        elif sys.stderr.isatty():
             self._bar = tqdm(
                 total=event.total_steps, initial=event.step, unit="step", desc="Training", dynamic_ncols=True, smoothing=SMOOTHING,
                 bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {postfix} left {remaining}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -11,9 +12,10 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import run_record
 from app.texts import tr
-from app.worker_process import Outcome, WorkerProcess
-from trainer import control
+from app.worker_process import Outcome, WorkerProcess, missing_program
+from trainer import control, rungs
 from trainer import events as e
+from trainer.errors import AtelierError
 from trainer.run_folder import new_lines
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from trainer.run_folder import RunFolder
 
 FOLLOW_MS = 250
+_KILLED = -9  # the exit code of a worker that the system ended; there is no such signal on Windows
 SLICE_MS = 8  # events are taken in slices of this length, so that a flood of them never blocks the window
 
 
@@ -54,6 +57,7 @@ class RunController(QObject):
         self._events: queue.SimpleQueue[e.Event | None] = queue.SimpleQueue()  # None: the worker is gone
         self._woken = False  # whether `_on_arrived` will still look into the queue
         self._killed = False
+        self._lowered = ""  # what needs less memory in the next worker
         self._arrived.connect(self._on_arrived)
         self._follower = QTimer(self, interval=FOLLOW_MS)
         self._follower.timeout.connect(self._on_follow)
@@ -74,12 +78,13 @@ class RunController(QObject):
     def start(self) -> None:
         """Starts the worker; a run with checkpoints goes on from the last one. A worker that cannot start ends the run."""
         assert not self.is_running
-        self._killed = False
+        self._killed, self._lowered = False, ""
         self._set_state("starting")
         try:
             self._worker = WorkerProcess(self.folder, self._wrapper, log=True)
         except OSError as error:
-            self.outcome = Outcome(self.folder, problem=error.strerror or str(error))
+            problem = missing_program(self._wrapper) or error.strerror or str(error)
+            self.outcome = Outcome(self.folder, problem=problem)
             self._end()
             return
         self.outcome = self._worker.outcome
@@ -147,7 +152,9 @@ class RunController(QObject):
         if self._killed and self.outcome.finished is None:
             return tr("You ended the run at once. What was saved before is kept. {way_on}", way_on=way_on)
         if self.outcome.problem and self._wrapper:
-            way_on = tr("Check the worker's command in the settings. {way_on}", way_on=way_on)
+            way_on = tr("Look at “Where runs are computed” in the menu. {way_on}", way_on=way_on)
+        if self._lowered:
+            way_on = tr("{way_on} It will then need less memory: {what}.", way_on=way_on, what=self._lowered)
         return self.outcome.sentence(way_on)
 
     def log_tail(self) -> str:
@@ -222,10 +229,21 @@ class RunController(QObject):
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+        self._lower_after_kill()
         if self.record.state in run_record.ACTIVE:
             self._set_state("failed" if self.outcome.problem else "lost")
         self.record.checkpoints = self.folder.checkpoints()
         self.ended.emit()
+
+    def _lower_after_kill(self) -> None:
+        """A worker on the CPU that the system ended has most likely filled the memory; the next one needs less."""
+        started = self.record.started
+        if self.outcome.returncode != _KILLED or self._killed or self._wrapper or self.outcome.finished:
+            return
+        if started is not None and started.device != "cpu":
+            return
+        with contextlib.suppress(AtelierError, OSError):  # then it is resumed as it was
+            self._lowered = rungs.lower_after_kill(self.folder, packed=started is None or started.packed)
 
     def _set_state(self, state: str) -> None:
         if state != self.record.state:

@@ -24,6 +24,11 @@ class Slices(QObject):
         self._timer = QTimer(self, interval=0)
         self._timer.timeout.connect(self._on_timer)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some of the work is still to be done."""
+        return bool(self._waiting)
+
     def start(self, work: Iterator[None]) -> None:
         """Adds a generator to those that wait; begins with it at once when there are none."""
         self._waiting.append(work)

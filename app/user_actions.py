@@ -13,12 +13,14 @@ from app.import_actions import ImportActions
 from app.prompts import common_trigger, suggestions
 from app.texts import counted, tr
 from app.widgets import notice
+from app.widgets.worker_dialog import WorkerDialog
 from trainer import __version__, lora_description
 from trainer.errors import AtelierError
 from trainer.pixels import supported_suffixes
+from trainer.settings import info
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from app.main_window import MainWindow
     from app.run_controller import RunController
@@ -238,6 +240,13 @@ class UserActions:
             self._window.go("recipe")
             self._window.recipe.focus_field(field)
 
+    def change_recipe(self, changes: Mapping[str, Any]) -> None:
+        """Makes a change that the forecast proposes, as one step of undo."""
+        project = self._window.project
+        project.set_many(changes)
+        names = ", ".join(info(name).label for name in changes)
+        self._window.banner.tell(tr("Changed in the recipe: {names}.", names=names), (tr("Undo"), project.undo))
+
     def tell_end(self, controller: RunController) -> None:
         """A run has ended: notification, results, and closing if that was waiting for it."""
         window = self._window
@@ -313,19 +322,8 @@ class UserActions:
         theme.apply(app, scheme)
 
     def set_worker_command(self) -> None:
-        """Another machine, or several cards: the words in front of `worker RUN_FOLDER`."""
-        text = tr(
-            "Command that starts the worker, e.g.  ssh gpu-box lora-atelier\nEmpty trains on this computer. Folders must have the same path there."
-        )
-        command, given = QInputDialog.getText(
-            self._window,
-            tr("Where runs are computed"),
-            text,
-            QLineEdit.EchoMode.Normal,
-            preferences.get("worker_command", ""),
-        )
-        if given:
-            preferences.put("worker_command", command.strip())
+        """Another machine, or several cards: the command that starts the worker."""
+        WorkerDialog(places.runs() / "zorblin", self._window).open()
 
     def about(self) -> None:
         """Version and where things are."""

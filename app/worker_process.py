@@ -4,30 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.errors import ConfigError
 from trainer.events import Command, Event, Failed, Finished, ProtocolError, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from trainer.run_folder import RunFolder
 
 LOG_LINES, LOG_BYTES = 12, 32_768  # of the log's end that a crash shows
 
 
+def command_words(text: str) -> tuple[str, ...]:
+    """The words of a worker's command as a person writes it, with quotes around words that hold spaces.
+
+    Raises:
+        ConfigError: a quote is not closed.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise ConfigError("", f"A quote is not closed in the worker's command: {text}") from None
+
+
 def command_for(folder: Path, wrapper: tuple[str, ...] = ()) -> list[str]:
-    """The words that start the worker: this Python (or the frozen app itself), or a wrapper such as `ssh box lora-atelier`."""
+    """The words that start the worker: this Python (or the frozen app itself), or those of `wrapper`.
+
+    wrapper: `{run}` stands for the run folder, `{name}` for its name alone; without either, `worker RUN_FOLDER` follows.
+    What another shell will read is quoted for it: a part of a longer word, and everything that `ssh` is given.
+    """
     if wrapper:
-        return [*wrapper, "worker", str(folder)]
+        words = (
+            wrapper if any("{run}" in word or "{name}" in word for word in wrapper) else (*wrapper, "worker", "{run}")
+        )
+        quotes = Path(wrapper[0]).stem.lower() == "ssh"
+        return [_filled(word, folder, quotes=quotes) for word in words]
     # -P: a folder `app` where the user happens to be must not be taken for ours.
     start = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-P", "-m", "app"]
     return [*start, "worker", str(folder)]
+
+
+def _filled(word: str, folder: Path, *, quotes: bool) -> str:
+    """A word of the wrapper with its places filled in. quotes: also where the word is nothing else."""
+    for place, value in (("{run}", str(folder)), ("{name}", folder.name)):
+        word = word.replace(place, shlex.quote(value) if quotes or word != place else value)
+    return word
+
+
+def environment() -> dict[str, str]:
+    """The worker's environment: those programs come first that are beside this Python (accelerate, torchrun, lora-atelier)."""
+    beside = str(Path(sys.executable).parent)
+    return os.environ | {"PATH": os.pathsep.join([beside, *filter(None, [os.environ.get("PATH")])])}
+
+
+def missing_program(wrapper: tuple[str, ...]) -> str:
+    """Why a wrapper's program cannot be run, without a full stop; empty when it can."""
+    if not wrapper or shutil.which(wrapper[0], path=environment()["PATH"]):
+        return ""
+    return f"there is no program {wrapper[0]} on this computer, or it may not be run"
 
 
 @dataclass
@@ -114,7 +157,7 @@ class WorkerProcess:
             # Its own session: Ctrl-C in the terminal is for us; the worker is asked to stop by a message.
             self._process = subprocess.Popen(
                 command_for(folder.path, wrapper), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-                text=True, encoding="utf-8", errors="replace", start_new_session=True,
+                text=True, encoding="utf-8", errors="replace", start_new_session=True, env=environment(),
             )  # fmt: skip
 
     def events(self) -> Iterator[Event]:

@@ -260,7 +260,7 @@ def test_latents_are_the_posteriors_scaled_mean(family: str, tiny_models: dict[s
     torch.testing.assert_close(latents, mean * vae.config.scaling_factor)
     expected = vae.decoder(vae.post_quant_conv(mean))
     torch.testing.assert_close(backbone.decode_latents(latents.half().float()), expected, rtol=0, atol=0.02)
-    torch.testing.assert_close(backbone.decode_latents(latents), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(backbone.decode_latents(latents), expected, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

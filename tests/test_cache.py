@@ -42,7 +42,9 @@ class Bench:
     def entries(self, **changes: Any) -> list[Entry]:
         return entries_of(dataset.scan(self.data), self.settings(**changes))
 
-    def cache(self, dtype: torch.dtype = torch.float32, **changes: Any) -> Cache:
+    def cache(
+        self, dtype: torch.dtype = torch.float32, vae_dtype: torch.dtype = torch.float32, **changes: Any
+    ) -> Cache:
         """A new one, as a new run makes it; its backbone is counted."""
         backbone = families.load(self.base)
         self.pictures, self.texts, self.loads = 0, 0, 0
@@ -60,11 +62,12 @@ class Bench:
         backbone.encode_pictures = counted_pictures  # type: ignore[method-assign]
         backbone.encode_captions = counted_captions  # type: ignore[method-assign]
         self.backbone = backbone
-        return Cache(backbone, self.settings(**changes), dtype)
+        self.vae_dtype = vae_dtype
+        return Cache(backbone, self.settings(**changes), (vae_dtype, dtype))
 
     def load(self) -> None:
         self.loads += 1
-        self.backbone.load_vae(CPU)
+        self.backbone.load_vae(CPU, self.vae_dtype)
         self.backbone.load_text_encoders(torch.float32, CPU)
 
     def filled(self, **changes: Any) -> tuple[int, list[str]]:
@@ -295,6 +298,60 @@ def test_another_text_encoder_or_tokenizer_encodes_again(bench: Bench) -> None:
     tensors = {k: v * 1.5 for k, v in safetensors.torch.load_file(path).items()}
     safetensors.torch.save_file(tensors, path, {"format": "pt"})
     assert bench.filled_texts() == 3
+
+
+# Without reading it
+
+
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_what_is_there_is_known_without_reading_it(kind: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, entries = bench.cache(cache=kind), bench.entries()
+    cache.fill_pictures(entries, bench.load, bench.note)
+    cache.fill_captions(TEXTS, bench.load, bench.note)
+
+    def read(*_: object) -> None:
+        raise AssertionError("nothing needs to be read to know that it is there")
+
+    monkeypatch.setattr(type(cache._store), "get", read)
+    monkeypatch.setattr(safetensors.torch, "load", read)
+    cache.fill_pictures(entries, bench.load, bench.note)
+    cache.fill_captions(TEXTS, bench.load, bench.note)
+    assert all(cache.is_readable(entry) for entry in entries)
+    assert (bench.pictures, bench.texts) == (6, 3)
+
+
+def test_only_files_that_can_be_read_are_there(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    store.put("abcd", {"a": torch.zeros(3, 2), "b": torch.ones(1)})
+    path = tmp_path / "ab" / "abcd.safetensors"
+    raw = path.read_bytes()
+    assert store.has("abcd") and not store.has("abce")
+    damaged = [raw[:size] for size in range(len(raw))] + [
+        raw + b"0",
+        b"\xff" * 40,
+        b"\x02" + bytes(7) + b"[]",
+        b"\x02" + bytes(7) + b"{}",
+    ]
+    damaged += [raw.replace(b"data_offsets", b"data_offset_"), raw.replace(b"[", b'"', 1)]
+    for some in damaged:
+        path.write_bytes(some)
+        assert not store.has("abcd"), some
+    path.write_bytes(raw)
+    assert store.has("abcd")
+
+
+def test_latents_in_bf16_are_others_and_nearly_the_same(bench: Bench) -> None:
+    exact, entries = bench.cache(), bench.entries()
+    exact.fill_pictures(entries, bench.load, bench.note)
+    for encoded in (6, 0):
+        rounded = bench.cache(vae_dtype=torch.bfloat16)
+        rounded.fill_pictures(entries, bench.load, bench.note)
+        assert bench.pictures == encoded
+    assert bench.filled() == (0, [])
+    latents = [torch.cat([cache.latents(e, False).flatten() for e in entries]) for cache in (exact, rounded)]
+    assert latents[0].dtype is latents[1].dtype is torch.float32
+    error = (latents[1] - latents[0]).square().mean().sqrt() / latents[0].std()
+    assert 1e-4 < error < 0.03
 
 
 # Where it is kept

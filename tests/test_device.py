@@ -175,3 +175,22 @@ def test_the_advice_on_full_memory_says_what_to_change(device: torch.device, beg
     assert advice.startswith(begin)
     for word in ("batch size", "gradient accumulation", "gradient checkpointing", "resolution", "resume"):
         assert word in advice
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "dtype", "is_good", "expected"),
+    [
+        ("auto", "cpu", torch.bfloat16, True, torch.bfloat16),
+        ("auto", "cpu", torch.bfloat16, False, torch.float32),  # bf16 by the user's wish, on a CPU that is slow at it
+        ("auto", "cpu", torch.float32, True, torch.float32),
+        ("auto", "cuda", torch.bfloat16, False, torch.bfloat16),
+        ("auto", "cuda", torch.float16, False, torch.float32),  # SDXL's autoencoder overflows in fp16
+        ("fp32", "cuda", torch.bfloat16, True, torch.float32),
+        ("bf16", "cpu", torch.float32, False, torch.bfloat16),
+    ],
+)
+def test_pictures_are_encoded_in_bf16_where_that_is_quicker(
+    wanted: str, device: str, dtype: torch.dtype, is_good: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda: is_good)
+    assert devices.vae_dtype_of(wanted, torch.device(device), dtype) is expected

@@ -24,8 +24,9 @@ GOLDEN = {
     "hello": "protocol: int, version: str, run: str",
     "phase": "title: str, done: int = 0, total: int = 0",
     "warned": "message: str",
+    "adapted": "step: int, what: str, why: str",
     "started": "step: int, total_steps: int, pictures: int, steps_per_epoch: int, trainable_parameters: int, "
-    "device: str, precision: str, packed: bool = False",
+    "device: str, precision: str, packed: bool = False, quantization: str = 'none', processes: int = 1",
     "step_done": "step: int, loss: float, learning_rates: dict[str, float], seconds: float, memory_gb: float",
     "validated": "step: int, loss: float",
     "checkpoint_saved": "step: int, path: str",
@@ -34,7 +35,7 @@ GOLDEN = {
     "resumed": "step: int",
     "exported": "step: int, path: str, largest_difference: float, proof: str = '', programs: str = '', "
     "model_difference: float = -1.0",
-    "finished": "step: int, completed: bool",
+    "finished": "step: int, completed: bool, memory_peak_gb: float = 0.0",
     "failed": "message: str, field: str = '', unforeseen: bool = False",
     "pause": "",
     "resume": "",
@@ -155,5 +156,5 @@ def test_a_long_line_is_shown_by_its_beginning() -> None:
 def test_the_order_of_fields_on_the_wire_is_type_first() -> None:
     assert encode(Started(0, 10, 3, 2, 99, "cpu", "fp32")) == (
         '{"type": "started", "step": 0, "total_steps": 10, "pictures": 3, "steps_per_epoch": 2, '
-        '"trainable_parameters": 99, "device": "cpu", "precision": "fp32", "packed": false}'
+        '"trainable_parameters": 99, "device": "cpu", "precision": "fp32", "packed": false, "quantization": "none", "processes": 1}'
     )

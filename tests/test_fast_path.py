@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainer.families.backbone import Backbone
+    from trainer.quantized_parts import Quantization
 
 CPU = torch.device("cpu")
 TARGETS = ("attention", "feed_forward", "projections", "convolutions")
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def made(model: Path, dtype: torch.dtype, **changes: Any) -> adapters.Adapter:
+def made(model: Path, dtype: torch.dtype, quantization: Quantization | None = None, **changes: Any) -> adapters.Adapter:
     """A frozen UNet with adapters that do something."""
     torch.manual_seed(3)
     backbone = families.load(model)
-    backbone.load_unet(dtype, CPU)
+    backbone.load_unet(dtype, CPU, quantization)
     settings = TrainingSettings(**({"rank": 4, "alpha": 2.0, "targets": TARGETS} | changes))
     adapter = adapters.Adapter(backbone, adapters.fresh_sizes(backbone, settings), settings)
     with torch.no_grad():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -417,7 +416,7 @@ def test_a_step_takes_as_long_as_the_device_works_on_it_not_as_long_as_it_takes_
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(loop.torch, "stack", lambda tensors: Lazy())
     monkeypatch.setattr(loop.devices, "memory_gb", lambda device: 0.0)
-    waiting = loop._Losses(SimpleNamespace(device="cpu"), told.append, step_ended_at=clock[0])  # type: ignore[arg-type]
+    waiting = loop._Losses(torch.device("cpu"), told.append, step_ended_at=clock[0])
     for step, seconds in ((1, 0.1), (2, 0.2)):
         clock[0] += seconds
         waiting.add(step, torch.zeros(()), {"unet": 1e-4})

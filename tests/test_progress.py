@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.progress import Progress
-from trainer.events import CheckpointSaved, Paused, Phase, PreviewDrawn, Started, StepDone, Validated, Warned
+from trainer.events import Adapted, CheckpointSaved, Paused, Phase, PreviewDrawn, Started, StepDone, Validated, Warned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def test_notes_checkpoints_measurements_and_pauses_are_lines(
     progress = Progress(tmp_path)
     for event in (
         Warned("0.png is left out."),
+        Adapted(1200, "all blocks are computed twice", "in a training step"),
         CheckpointSaved(20, "checkpoints/000020"),
         Validated(20, 0.15),
         Paused(21),
@@ -56,6 +57,7 @@ def test_notes_checkpoints_measurements_and_pauses_are_lines(
         progress.show(event)
     assert capsys.readouterr().out.splitlines() == [
         "Note: 0.png is left out.",
+        "Note: Memory ran out in a training step. The run goes on from step 1,200: all blocks are computed twice.",
         "Step 20: checkpoint saved in checkpoints/000020",
         "Step 20: loss on held-out pictures 0.1500",
         "Paused at step 21.",

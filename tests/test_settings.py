@@ -19,7 +19,7 @@ FOLDER = Path("/Bilder/Zörblin 絵 🦊")
 # Another value than the default for every field, all at once; noise_offset and multires_iterations exclude each other.
 OTHER: dict[str, Any] = {
     "base": "/Modelle/süß", "vae": FOLDER / "vae.safetensors", "precision": "bf16", "prediction": "v_prediction", "clip_skip": 2, "max_tokens": 225,
-    "device": "cuda:1", "packed_weights": "off", "gradient_checkpointing": "some", "quantization": "nf4", "offload": True, "compile": "off", "out_of_memory": "adapt_4bit", "vae_precision": "fp32", "micro_batch": 2, "data": FOLDER, "more_data": (FOLDER / "more", FOLDER / "火.png"), "left_out": ("a/b.png",),
+    "device": "cuda:1", "packed_weights": "off", "quick_attention": False, "gradient_checkpointing": "some", "quantization": "nf4", "offload": True, "compile": "off", "out_of_memory": "adapt_4bit", "vae_precision": "fp32", "micro_batch": 2, "data": FOLDER, "more_data": (FOLDER / "more", FOLDER / "火.png"), "left_out": ("a/b.png",),
     "concepts": (Concept(folder=FOLDER / "2", trigger="", weight=0.5, regularization=True, flip=False, keep_tokens=2), Concept()),
     "edits": FOLDER / "edits", "masked_loss": True, "mask_outside": 0.2, "alpha_mask": True, "resolution": 768, "buckets": False,
     "bucket_step": 32, "bucket_min": 320, "bucket_max": 1536, "upscale": False, "repeats": 3, "flip": True,

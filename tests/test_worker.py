@@ -130,7 +130,7 @@ def test_a_run_that_is_left_in_the_background_goes_on_and_obeys_the_file(
 def test_half_a_line_of_a_worker_that_was_killed_does_not_swallow_the_first_one_of_the_next(tmp_path: Path) -> None:
     code = (
         "import sys, types; from pathlib import Path\n"
-        "sys.modules['trainer.loop'] = types.SimpleNamespace(train=lambda folder, tell, control: None)\n"
+        "sys.modules['trainer.loop'] = types.SimpleNamespace(train=lambda folder, tell, control, among: None)\n"
         "from trainer import worker; sys.exit(worker.main(Path(sys.argv[1])))"
     )
     whole, cut = '{"type": "paused", "step": 7}\n', '{"type": "step_done", "st'
@@ -257,3 +257,21 @@ def test_garbage_from_the_worker_is_kept_and_does_not_stop_the_reading(tmp_path:
 
 def test_the_worker_starts_through_a_wrapper_as_a_list_of_words() -> None:
     assert command_for(Path("/r"), ("ssh", "box", "lora-atelier")) == ["ssh", "box", "lora-atelier", "worker", "/r"]
+
+
+def test_bitsandbytes_is_not_imported_until_somebody_needs_it() -> None:
+    """It takes a second and 45 MB; peft would import it for layers that are not used here."""
+    pytest.importorskip("bitsandbytes")
+    code = (
+        "import sys\n"
+        "from trainer import worker\n"
+        "worker._loop()\n"
+        "import torch, peft\n"
+        "model = torch.nn.Sequential(torch.nn.Linear(4, 4))\n"
+        "peft.inject_adapter_in_model(peft.LoraConfig(target_modules=['0']), model)\n"
+        "assert 'bitsandbytes' not in sys.modules\n"
+        "import bitsandbytes\n"
+        "print(bitsandbytes.nn.Linear4bit.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "Linear4bit\n", done.stderr

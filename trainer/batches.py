@@ -79,13 +79,14 @@ class Batches:
         per_epoch: batches in a pass over all pictures, the same in every epoch.
     """
 
-    def __init__(self, entries: Sequence[Entry], settings: TrainingSettings) -> None:
-        self._settings = settings
+    def __init__(self, entries: Sequence[Entry], settings: TrainingSettings, world: int = 1) -> None:
+        """world: processes that share every batch, each `batch_size` pictures of it; so there are fewer, larger ones."""
+        self._settings, self._size = settings, settings.batch_size * world
         self._views = [e for e in entries if not e.is_prior for _ in range(e.picture.repeats)]
         prior = [e for e in entries if e.is_prior for _ in range(e.picture.repeats)]
         self._views += balanced(prior, len(self._views), settings.seed)
         sizes = buckets.counts([e.fit for e in self._views])
-        self.per_epoch = sum(-(-count // settings.batch_size) for count in sizes.values())
+        self.per_epoch = sum(-(-count // self._size) for count in sizes.values())
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     @property
@@ -130,9 +131,7 @@ class Batches:
         for size in sorted(by_size):
             members = by_size[size]
             rng.shuffle(members)
-            out += [
-                members[i : i + self._settings.batch_size] for i in range(0, len(members), self._settings.batch_size)
-            ]
+            out += [members[i : i + self._size] for i in range(0, len(members), self._size)]
         rng.shuffle(out)
         return out
 

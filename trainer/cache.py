@@ -1,7 +1,7 @@
 """Encoded pictures and captions, kept on disk and keyed by content, so that encoders run once and leave memory.
 
-A picture's key: its bytes, scaling, crops, mirror, background, mask, and the autoencoder. A caption's: its text, prompt length,
-clip skip, the text encoders and their number format. An edited picture has other bytes, so it is noticed.
+A picture's key: its bytes, scaling, crops, mirror, background, mask, the autoencoder and its number format. A caption's: its
+text, prompt length, clip skip, the text encoders and their number format. An edited picture has other bytes, so it is noticed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import numpy
@@ -18,6 +19,7 @@ import torch
 from trainer import pixels
 from trainer.errors import DataError, RunError, os_message
 from trainer.families.backbone import Backbone, Conditioning
+from trainer.ranks import ALONE, Ranks
 from trainer.run_folder import write_atomically
 from trainer.user_folders import user_cache_folder
 
@@ -34,6 +36,9 @@ _TEXTS_AT_ONCE = 8
 class Store(Protocol):
     """Keeps small dicts of tensors by key."""
 
+    def has(self, key: str) -> bool:
+        """Whether `get` will give something."""
+
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
         """What was put under the key, or None."""
 
@@ -46,6 +51,10 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, torch.Tensor]] = {}
+
+    def has(self, key: str) -> bool:
+        """Whether something was put under the key."""
+        return key in self._kept
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
         """What was put under the key, or None."""
@@ -61,6 +70,18 @@ class DiskStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def has(self, key: str) -> bool:
+        """Whether there is a file under the key that is as long as its header says; only the header is read."""
+        try:
+            with self._path(key).open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                end = os.fstat(file.fileno()).st_size - 8 - size
+                entries = json.loads(file.read(size)) if end > 0 else {}
+                ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+                return bool(ends) and max(ends) == end
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
+            return False
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
         """What was put under the key, or None."""
@@ -88,8 +109,15 @@ class DiskStore:
 class Cache:
     """Latents and caption encodings of a run."""
 
-    def __init__(self, backbone: Backbone, settings: TrainingSettings, text_dtype: torch.dtype) -> None:
-        self._backbone, self._settings, self._text_dtype = backbone, settings, text_dtype
+    def __init__(
+        self, backbone: Backbone, settings: TrainingSettings, dtypes: tuple[torch.dtype, torch.dtype], ranks: Ranks = ALONE
+    ) -> None:  # fmt: skip
+        """dtypes: those in which pictures and captions are encoded.
+
+        ranks: the processes that fill it together; each fills a share on disk, or everything in its own memory.
+        """
+        self._backbone, self._settings, (self._picture_dtype, self._text_dtype) = backbone, settings, dtypes
+        self._ranks = ranks if settings.cache == "disk" else ALONE
         folder = settings.cache_folder or user_cache_folder()
         self._store: Store = DiskStore(folder) if settings.cache == "disk" else MemoryStore()
         self._hashes = ContentHashes(folder / "content_hashes.json" if settings.cache == "disk" else None)
@@ -111,20 +139,21 @@ class Cache:
             if entry.picture.path not in unreadable:
                 try:
                     key = self._picture_key(entry, mirrored)
-                    if self._store.get(key) is None:
+                    if self._ranks.owns(key) and not self._store.has(key):
                         load_vae()
                         self._store.put(key, self._encoded(entry, mirrored))
                 except (DataError, OSError) as error:
                     reason = str(error) if isinstance(error, DataError) else os_message(entry.picture.path.name, error)
                     unreadable[entry.picture.path] = f"{entry.picture.path.name} is left out: {reason}"
             progress(done + 1, len(views))
-        self._hashes.save()
-        return list(unreadable.values())
+        if self._ranks.writes:
+            self._hashes.save()
+        return self._ranks.gather(list(unreadable.values()))
 
     def is_readable(self, entry: Entry) -> bool:
         """Whether the picture could be encoded."""
         try:
-            return self._store.get(self._picture_key(entry, False)) is not None
+            return self._store.has(self._picture_key(entry, False))
         except OSError:
             return False
 
@@ -149,7 +178,7 @@ class Cache:
     ) -> None:
         """Encodes the texts that are not cached yet; `load_encoders` is called only when there are any."""
         wanted = list(dict.fromkeys(texts))
-        missing = [t for t in wanted if self._store.get(self._text_key(t)) is None]
+        missing = [t for t in wanted if self._ranks.owns(key := self._text_key(t)) and not self._store.has(key)]
         for start in range(0, len(missing), _TEXTS_AT_ONCE):
             load_encoders()
             some = missing[start : start + _TEXTS_AT_ONCE]
@@ -164,6 +193,7 @@ class Cache:
                     tensors["pooled"] = told.pooled[i : i + 1].cpu().contiguous().clone()
                 self._store.put(self._text_key(text), tensors)
             progress(len(wanted) - len(missing) + start + len(some), len(wanted))
+        self._ranks.gather([])
 
     def conditioning(self, text: str) -> Conditioning:
         """What the UNet is told for a text that was filled in, batch size 1."""
@@ -195,6 +225,8 @@ class Cache:
         content = self._hashes.of(entry.picture.path)
         fit = entry.fit
         edited: list[object] = [] if fit.box is None else [fit.box]
+        if self._picture_dtype is not torch.float32:
+            edited.append(self._picture_dtype)
         if self._settings.masked_loss:
             mask = entry.picture.mask
             edited += ["mask", self._settings.alpha_mask, "" if mask is None else self._hashes.of(mask)]

@@ -39,6 +39,26 @@ class Trained:
     scaler: torch.amp.GradScaler
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What `Trained` holds at a moment, for another one that takes its place."""
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+
+    @staticmethod
+    def of(trained: Trained) -> Snapshot:
+        """Of the moment; the optimizer's tensors are not copied, so it must not go on."""
+        return Snapshot(trained.adapter.tensors(), trained.optimizer.state_dict(), trained.scaler.state_dict())
+
+    def put_back(self, trained: Trained) -> None:
+        """Brings adapters, optimizer and scaler to that moment, bit for bit."""
+        trained.adapter.load(self.weights)
+        trained.optimizer.load_state_dict(self.optimizer)
+        trained.scaler.load_state_dict(self.scaler)
+
+
 def save(folder: RunFolder, step: int, trained: Trained, metadata: dict[str, str], keep: int) -> Path:
     """Writes the checkpoint of `step` and then removes all but the last `keep` (0 keeps all).
 
@@ -84,9 +104,8 @@ def restore(folder: RunFolder, trained: Trained, step: int) -> None:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         tensors = safetensors.torch.load_file(path / "state.safetensors")
         weights = safetensors.torch.load_file(path / "lora.safetensors")
-        trained.adapter.load(weights)
-        trained.optimizer.load_state_dict(_unpacked(state["optimizer"], tensors))
-        trained.scaler.load_state_dict(_unpacked(state["scaler"], tensors))
+        optimizer, scaler = (_unpacked(state[name], tensors) for name in ("optimizer", "scaler"))
+        Snapshot(weights, optimizer, scaler).put_back(trained)
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise RunError(
             f"The checkpoint {path} is damaged ({error}). Remove that folder to resume from the one before."

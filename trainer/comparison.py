@@ -13,6 +13,7 @@ from torch.nn import functional
 from trainer import loaded_layers
 from trainer.families.backbone import Conditioning
 from trainer.packed import PackedConv, PackedLinear
+from trainer.quantized import QuantizedLinear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ def _in_fp32(backbone: Backbone, parts: list[str]) -> Iterator[None]:
     leaves = [m for m in modules if not [*m.children()]]
     handles = [h for m in leaves for h in (m.register_forward_pre_hook(widen), m.register_forward_hook(restore))]
     quicker = {m: vars(m).pop("forward") for m in modules if isinstance(m, LoraLayer) and "forward" in vars(m)}
-    widened = [m for m in leaves if isinstance(m, PackedLinear | PackedConv) and m.dtype in _HALVES]
+    widened = [m for m in leaves if isinstance(m, PackedLinear | PackedConv | QuantizedLinear) and m.dtype in _HALVES]
     try:
         for module in widened:
             vars(module)["forward"] = functools.partial(_plainly, module)
@@ -120,9 +121,9 @@ def _in_fp32(backbone: Backbone, parts: list[str]) -> Iterator[None]:
             vars(module)["forward"] = forward
 
 
-def _plainly(layer: PackedLinear | PackedConv, x: torch.Tensor) -> torch.Tensor:
-    """What a packed layer gives out, in fp32."""
+def _plainly(layer: PackedLinear | PackedConv | QuantizedLinear, x: torch.Tensor) -> torch.Tensor:
+    """What a packed or quantised layer gives out, in fp32."""
     weight, bias = layer.weight.float(), None if layer.bias is None else layer.bias.float()
-    if isinstance(layer, PackedLinear):
-        return functional.linear(x, weight, bias)
-    return functional.conv2d(x, weight, bias, layer.stride, layer.padding)
+    if isinstance(layer, PackedConv):
+        return functional.conv2d(x, weight, bias, layer.stride, layer.padding)
+    return functional.linear(x, weight, bias)

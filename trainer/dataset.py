@@ -122,8 +122,9 @@ class _Found:
         base = root.parent if is_single else root
         paths = [root] if is_single else _files(root, self.problems)
         masks = _masks(paths)
+        are_masks = set(masks.values())
         for path in paths:
-            if (absolute := os.path.abspath(path)) in self._seen or path in masks.values():
+            if (absolute := os.path.abspath(path)) in self._seen or path in are_masks:
                 continue
             self._seen.add(absolute)
             picture = _picture(path, base, repeats, self.problems, is_wanted=is_single)

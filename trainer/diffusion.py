@@ -1,8 +1,8 @@
 """Noise, timesteps, targets and loss weights; every formula with its paper.
 
 Letters: x0 scaled latents (B, C, H, W), t timesteps (B,), ᾱ the cumulative product of the alphas (T,),
-SNR(t) = ᾱ / (1 - ᾱ). All draws come from torch's default CPU generator, which the loop seeds for each batch, so that a
-run gives the same noise on any machine and goes on exactly after an interruption.
+SNR(t) = ᾱ / (1 - ᾱ). All draws come from a CPU generator (torch's default one, unless another is given) that is seeded for
+each batch, so that a run gives the same noise on any machine and goes on exactly after an interruption.
 """
 
 from __future__ import annotations
@@ -78,32 +78,38 @@ class Draw:
     input_noise: torch.Tensor
     t: torch.Tensor
 
+    def part(self, own: slice) -> Draw:
+        """The draws of some of the pictures."""
+        return Draw(self.noise[own], self.input_noise[own], self.t[own])
 
-def draw(x0: torch.Tensor, settings: TrainingSettings) -> Draw:
+
+def draw(x0: torch.Tensor, settings: TrainingSettings, chance: torch.Generator | None = None) -> Draw:
     """Noise and timesteps for latents of that shape."""
-    noise = torch.randn(x0.shape)
+    noise = torch.randn(x0.shape, generator=chance)
     if settings.noise_offset:
-        noise = offset_noise(noise, settings.noise_offset)
+        noise = offset_noise(noise, settings.noise_offset, chance)
     if settings.multires_iterations:
-        noise = multires_noise(noise, settings.multires_iterations, settings.multires_discount)
-    t = torch.randint(settings.timestep_min, settings.timestep_max, (x0.shape[0],))
+        noise = multires_noise(noise, settings.multires_iterations, settings.multires_discount, chance)
+    t = torch.randint(settings.timestep_min, settings.timestep_max, (x0.shape[0],), generator=chance)
     input_noise = noise
     if settings.input_perturbation:
         # Ning et al. 2023, algorithm 1, https://arxiv.org/abs/2301.11706: the input is noisier than the target says.
-        input_noise = noise + settings.input_perturbation * torch.randn(x0.shape)
+        input_noise = noise + settings.input_perturbation * torch.randn(x0.shape, generator=chance)
     return Draw(noise, input_noise, t)
 
 
-def offset_noise(noise: torch.Tensor, strength: float) -> torch.Tensor:
+def offset_noise(noise: torch.Tensor, strength: float, chance: torch.Generator | None = None) -> torch.Tensor:
     """One more draw per picture and channel, the same for all pixels.
 
     Guttenberg 2023, https://www.crosslabs.org/blog/diffusion-with-offset-noise
     """
     B, C = noise.shape[:2]
-    return noise + strength * torch.randn(B, C, 1, 1)
+    return noise + strength * torch.randn(B, C, 1, 1, generator=chance)
 
 
-def multires_noise(noise: torch.Tensor, iterations: int, discount: float) -> torch.Tensor:
+def multires_noise(
+    noise: torch.Tensor, iterations: int, discount: float, chance: torch.Generator | None = None
+) -> torch.Tensor:
     """Adds ever coarser noise, level i scaled by discount^i, and brings the sum back to unit variance.
 
     Whitaker 2023, "Multi-Resolution Noise for Diffusion Model Training",
@@ -112,9 +118,9 @@ def multires_noise(noise: torch.Tensor, iterations: int, discount: float) -> tor
     B, C, H, W = noise.shape
     out, h, w = noise, H, W
     for i in range(iterations):
-        ratio = float(torch.rand(())) * 2 + 2
+        ratio = float(torch.rand((), generator=chance)) * 2 + 2
         h, w = max(1, int(h / ratio**i)), max(1, int(w / ratio**i))
-        coarse = torch.randn(B, C, h, w)
+        coarse = torch.randn(B, C, h, w, generator=chance)
         out = out + torch.nn.functional.interpolate(coarse, size=(H, W), mode="bilinear") * discount**i
         if min(h, w) == 1:
             break

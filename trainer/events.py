@@ -54,8 +54,26 @@ class Warned(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class Adapted(Event):
+    """Memory ran out, and the run goes on from `step` with less. what: is different now; why: what it was doing."""
+
+    step: int
+    what: str
+    why: str
+
+    @property
+    def message(self) -> str:
+        """For the user, e.g. "Memory ran out in a training step. The run goes on from step 12: ..."."""
+        start = f"goes on from step {self.step:,}" if self.step else "goes on"
+        return f"Memory ran out {self.why}. The run {start}: {self.what}."
+
+
+@dataclasses.dataclass(frozen=True)
 class Started(Event):
-    """Training begins; step is 0 or where the run goes on. packed: whether frozen weights are kept packed for the CPU."""
+    """Training begins; step is 0 or where the run goes on. packed: whether frozen weights are kept packed for the CPU.
+
+    quantization: of the frozen weights: "none", "nf4" (4 bits) or "int8" (8 bits). processes: that train together.
+    """
 
     step: int
     total_steps: int
@@ -65,6 +83,8 @@ class Started(Event):
     device: str
     precision: str
     packed: bool = False
+    quantization: str = "none"
+    processes: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +156,14 @@ class Exported(Event):
 
 @dataclasses.dataclass(frozen=True)
 class Finished(Event):
-    """The run came to its end (completed) or was stopped by the user and kept."""
+    """The run came to its end (completed) or was stopped by the user and kept.
+
+    memory_peak_gb: the most memory of the device that it held at any time; 0 where that is not known.
+    """
 
     step: int
     completed: bool
+    memory_peak_gb: float = dataclasses.field(default=0.0, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)

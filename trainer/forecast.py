@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 TAIL_BYTES = 64_000  # the last few hundred steps
 START_SECONDS = 8.0  # loading the worker's libraries
 LATEST = 5  # so many of the runs that are alike count
+_STARTED = b'{"type": "started"'
 FULL_WIDTH = 320  # channels of the first block of every SD model of full size
 
 # What a preview costs, in seconds of one trained picture of its size: a trained picture is about one pass forward and two
@@ -42,11 +45,18 @@ class Length:
 
 @dataclass(frozen=True)
 class PastRun:
-    """An earlier run on this machine. seconds_per_step: median of its last steps; kind: see `kind_of`."""
+    """An earlier run on this machine. seconds_per_step: median of its last steps; kind: see `kind_of`.
+
+    device, precision, packed: as it was computed; peak_gb: the most memory it held, 0 when that is not known.
+    """
 
     settings: TrainingSettings
     seconds_per_step: float
     kind: str
+    device: str = ""
+    precision: str = ""
+    packed: bool = False
+    peak_gb: float = 0.0
 
 
 def length(settings: TrainingSettings, data: DataSet, prior: DataSet | None = None) -> Length:
@@ -100,28 +110,42 @@ def kind_of(base: str) -> str:
 def _past(folder: Path, changed_ns: int) -> PastRun | None:
     """A run of the history, or None when it did no step; cached until its events change."""
     try:
-        with (folder / "events.jsonl").open("rb") as file:
-            file.seek(max(0, (folder / "events.jsonl").stat().st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-        times = [t for line in lines if (t := _seconds_of(line)) is not None]
+        raw = (folder / "events.jsonl").read_bytes()
+        times = [t for e in _events(raw[-TAIL_BYTES:], "step_done") if (t := _positive(e, "seconds"))]
         settings = RunFolder(folder).settings() if times else None
     except (AtelierError, OSError):
         return None
-    return None if settings is None else PastRun(settings, statistics.median(times), kind_of(settings.base))
-
-
-def _seconds_of(line: str) -> float | None:
-    try:
-        event: Any = json.loads(line)
-    except ValueError:
+    if settings is None:
         return None
-    value = event.get("seconds") if isinstance(event, dict) and event.get("type") == "step_done" else None
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    started = next(iter(_events(raw[raw.rfind(_STARTED) :].split(b"\n", 1)[0], "started")), {})
+    device, precision = (str(started.get(name, "")) for name in ("device", "precision"))
+    peaks = [_positive(e, "memory_peak_gb") for e in _events(raw[-TAIL_BYTES:], "finished")]
+    return PastRun(
+        settings, statistics.median(times), kind_of(settings.base), device, precision, started.get("packed") is True, max(peaks, default=0.0)
+    )  # fmt: skip
+
+
+def _events(raw: bytes, kind: str) -> list[dict[str, Any]]:
+    """The events of a kind among the lines; a line that is cut off counts as none."""
+    out = []
+    for line in raw.decode("utf-8", "replace").splitlines():
+        if kind in line:
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                out += [event] if isinstance(event, dict) and event.get("type") == kind else []
+    return out
+
+
+def _positive(event: dict[str, Any], name: str) -> float:
+    """A number above 0 in an event, or 0."""
+    value = event.get(name)
+    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else 0.0
 
 
 def _manner(settings: TrainingSettings) -> tuple[object, ...]:
     """What changes the speed of a step besides its pictures."""
-    return settings.device, settings.precision, settings.gradient_checkpointing, settings.train_text_encoder
+    s = settings
+    return s.device, s.precision, s.gradient_checkpointing, s.train_text_encoder, s.quantization, s.offload
 
 
 def _work(settings: TrainingSettings) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainer.packed import PackedConv, PackedLinear
+from trainer.quantized import QuantizedLinear
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +59,7 @@ class _Fused:
         base: Any = layer.base_layer
         if layer.disable_adapters or layer.merged or layer.active_adapters != self._names or args or options:
             return type(layer).forward(layer, x, *args, **options)  # type: ignore[no-any-return]
-        dtype = base.dtype if isinstance(base, PackedLinear | PackedConv) else base.weight.dtype
+        dtype = base.dtype if isinstance(base, PackedLinear | PackedConv | QuantizedLinear) else base.weight.dtype
         x, scale = x.to(dtype), float(layer.scaling[self._adapter])
         if isinstance(base, torch.nn.Linear | PackedLinear):
             return _LoraLinear.apply(x, self._a.weight, self._b.weight, base, scale)  # type: ignore[no-any-return, no-untyped-call]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from trainer import device as devices
-from trainer import families, metadata, picture_text, pixels, preflight
+from trainer import families, metadata, picture_text, pixels, preflight, quantized_parts
 from trainer.diffusion import Schedule
 from trainer.errors import RunError, os_message
 from trainer.preview import Painter
@@ -131,7 +131,7 @@ def _ready(settings: TrainingSettings, base: Path, prompt: PreviewPrompt) -> tup
             for text in (prompt.prompt, prompt.negative)
         )
     backbone.free_text_encoders()
-    backbone.load_unet(dtype, device)
+    backbone.load_unet(dtype, device, quantized_parts.wanted(settings, device))
     zero_snr = settings.zero_terminal_snr or bool(backbone.noise.get("rescale_betas_zero_snr"))
     return Painter(backbone, device, dtype, schedule.prediction, zero_snr), told, untold
 

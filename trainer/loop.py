@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
-from trainer import checkpoint, occasions
+from trainer import checkpoint, occasions, ranks, rungs
 from trainer import device as devices
 from trainer.errors import DivergedError
 from trainer.events import (
@@ -23,6 +24,7 @@ from trainer.events import (
     StepDone,
     Stop,
 )
+from trainer.ladder import Ladder, WentBackError
 from trainer.session import Session, prepare
 from trainer.training_step import optimizer_step
 
@@ -30,52 +32,86 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trainer.control import Control
-    from trainer.events import Event
+    from trainer.events import Command, Event
     from trainer.run_folder import RunFolder
 
 REPORT_SECONDS = 0.2  # how often losses are read from the device; reading is a sync point
 
 
-def train(folder: RunFolder, emit: Callable[[Event], None], control: Control) -> None:
+def train(folder: RunFolder, emit: Callable[[Event], None], control: Control, among: ranks.Ranks = ranks.ALONE) -> None:
     """Trains the run in `folder` from its last checkpoint (or from the start) to its end.
+
+    among: the processes that train it together; each of them calls this, and all but the first only compute.
 
     Raises:
         AtelierError: the run cannot start or go on; the last good checkpoint stays as it is.
     """
     orders = _Orders()
-    session = _prepare_or_stop(folder, emit, control, orders)
-    if session is None:
-        emit(Finished(max(folder.checkpoints(), default=0), completed=False))
+    ladder = Ladder(folder, emit, lambda tell: prepare(folder, tell, among), adapts=among.world == 1)
+    with contextlib.closing(ladder):
+        if _prepare_or_stop(ladder, emit, control, orders):
+            _train(ladder, emit, among.control(control, orders.commands), orders)
+        else:
+            emit(Finished(max(folder.checkpoints(), default=0), completed=False))
+
+
+def _train(ladder: Ladder, emit: Callable[[Event], None], control: Control, orders: _Orders) -> None:
+    """All that comes after the run was made ready. What needs memory is done through `ladder`."""
+    step, total = _resume(ladder.session), ladder.session.batches.total_steps
+    if not ladder.session.ranks.writes:
+        _help(ladder.session, step, control)
         return
-    step, total = _resume(session), session.batches.total_steps
-    emit(_started(session, step))
+    emit(_started(ladder.session, step))
     if step == 0:
-        occasions.draw_previews(session, 0, emit)
-        occasions.validate(session, 0, emit)
-    losses, saved_at = _Losses(session, emit), step
+        ladder.run(rungs.PREVIEW, occasions.draw_previews, 0, emit)
+        ladder.run(rungs.VALIDATION, occasions.validate, 0, emit)
+    losses = _Losses(ladder.session.device, emit)
+    saved_at: int | None = step
     while step < total and not orders.stop:
-        losses.add(step + 1, *optimizer_step(session, step, total))
+        try:
+            losses.add(step + 1, *ladder.step(step, total))
+        except WentBackError:
+            saved_at = step = _resume(ladder.session)
+            losses.forget()
+            emit(_started(ladder.session, step))
+            continue
         step += 1
         orders.take(control.poll())
-        if step == total or orders.any or losses.due or occasions.anything_is_due(session, step):
+        if step == total or orders.any or losses.due or occasions.anything_is_due(ladder.session, step):
             losses.report()
         if orders.pause:
-            saved_at = occasions.save(session, step, emit)
+            saved_at = ladder.run(rungs.SAVING, occasions.save, step, emit)
             emit(Paused(step))
             orders.wait_for_resume(control)
             if not orders.stop:
                 emit(Resumed(step))
-        if saved_at != step and (step == total or orders.save or orders.stop or occasions.save_is_due(session, step)):
-            saved_at = occasions.save(session, step, emit)
-        if step == total or orders.sample or occasions.preview_is_due(session, step):
-            occasions.draw_previews(session, step, emit)
-        if step == total or step % session.settings.validate_every_steps == 0:
-            occasions.validate(session, step, emit)
+        if saved_at != step and (
+            step == total or orders.save or orders.stop or occasions.save_is_due(ladder.session, step)
+        ):
+            saved_at = ladder.run(rungs.SAVING, occasions.save, step, emit)
+        if step == total or orders.sample or occasions.preview_is_due(ladder.session, step):
+            ladder.run(rungs.PREVIEW, occasions.draw_previews, step, emit)
+        if step == total or step % ladder.session.settings.validate_every_steps == 0:
+            ladder.run(rungs.VALIDATION, occasions.validate, step, emit)
         orders.done()
         losses.restart_clock()
+    ladder.session.ranks.part()
     if orders.stop is None or orders.stop.export:
-        occasions.write_export(session, step, emit)
-    emit(Finished(step, completed=step == total))
+        ladder.run(rungs.SAVING, occasions.write_export, step, emit)
+    emit(Finished(step, completed=step == total, memory_peak_gb=devices.memory_peak_gb(ladder.session.device)))
+
+
+def _help(session: Session, step: int, control: Control) -> None:
+    """What the other processes of a run do: the same steps as the first one, and nothing else."""
+    orders, total = _Orders(), session.batches.total_steps
+    while step < total and not orders.stop:
+        optimizer_step(session, step, total)
+        step += 1
+        orders.take(control.poll())
+        if orders.pause:
+            orders.wait_for_resume(control)
+        orders.done()
+    session.ranks.part()
 
 
 @dataclass
@@ -90,6 +126,12 @@ class _Orders:
     @property
     def any(self) -> bool:
         return bool(self.stop or self.pause or self.save or self.sample)
+
+    @property
+    def commands(self) -> list[Command]:
+        """The commands that give these orders."""
+        asked = {Pause(): self.pause, SaveNow(): self.save, SampleNow(): self.sample}
+        return [command for command, is_asked in asked.items() if is_asked]
 
     def take(self, commands: Sequence[object]) -> None:
         for command in commands:
@@ -117,7 +159,7 @@ class _Orders:
 class _Losses:
     """Losses that wait on the device until an event is due."""
 
-    session: Session
+    device: torch.device
     emit: Callable[[Event], None]
     waiting: list[tuple[int, torch.Tensor, dict[str, float], float]] = field(default_factory=list)
     read_at: float = field(default_factory=time.monotonic)
@@ -139,7 +181,7 @@ class _Losses:
         asked_at = time.monotonic()
         values = torch.stack([loss for _, loss, _, _ in self.waiting]).tolist()
         waited = (time.monotonic() - asked_at) / len(self.waiting)  # a GPU was still at work on these steps
-        memory = devices.memory_gb(self.session.device)
+        memory = devices.memory_gb(self.device)
         for (step, _, rates, seconds), value in zip(self.waiting, values, strict=True):
             self.emit(StepDone(step, value, rates, seconds + waited, memory))
             if value != value or value in (float("inf"), float("-inf")):
@@ -149,14 +191,17 @@ class _Losses:
                 )
         self.waiting, self.read_at = [], time.monotonic()
 
+    def forget(self) -> None:
+        """The steps that wait will be done again."""
+        self.waiting = []
+        self.restart_clock()
+
     def restart_clock(self) -> None:
         self.step_ended_at = time.monotonic()
 
 
-def _prepare_or_stop(
-    folder: RunFolder, emit: Callable[[Event], None], control: Control, orders: _Orders
-) -> Session | None:
-    """The session, or None when the user stopped while pictures were still being encoded; other orders are kept."""
+def _prepare_or_stop(ladder: Ladder, emit: Callable[[Event], None], control: Control, orders: _Orders) -> bool:
+    """Whether the session is made, or the user stopped while pictures were still being encoded; other orders are kept."""
 
     def tell(event: Event) -> None:
         emit(event)
@@ -165,9 +210,10 @@ def _prepare_or_stop(
             raise _StoppedEarly
 
     try:
-        return prepare(folder, tell)
+        ladder.prepare(tell)
     except _StoppedEarly:
-        return None
+        return False
+    return True
 
 
 class _StoppedEarly(Exception):
@@ -176,16 +222,17 @@ class _StoppedEarly(Exception):
 
 def _resume(session: Session) -> int:
     """Restores the last checkpoint, if there is one; returns the step to go on from."""
-    steps = session.folder.checkpoints()
-    if not steps:
-        return 0
-    checkpoint.restore(session.folder, session.trained, steps[-1])
-    return steps[-1]
+    step = session.ranks.agree(max(session.folder.checkpoints(), default=0))
+    if step:
+        checkpoint.restore(session.folder, session.trained, step)
+    session.ranks.equalize(session.trained.adapter.parameters())
+    return step
 
 
 def _started(session: Session, step: int) -> Started:
     parameters = sum(p.numel() for p in session.trained.adapter.parameters())
     return Started(
         step, session.batches.total_steps, len(session.pictures.training), session.batches.steps_per_epoch, parameters,
-        str(session.device), devices.precision_name(session.dtype), session.packed,
+        str(session.device), devices.precision_name(session.dtype), session.packed, session.settings.quantization,
+        session.ranks.world,
     )  # fmt: skip

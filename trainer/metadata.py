@@ -45,7 +45,7 @@ class Facts:
     """What is known of a run besides its settings.
 
     started: unix seconds. rank, alpha: of most adapters, as in the file; None takes the settings'.
-    base_hashes, vae_hashes: of single files; None for folders.
+    base_hashes, vae_hashes: of single files; None for folders. processes: that train together, each a batch.
     """
 
     family: Family
@@ -61,6 +61,7 @@ class Facts:
     alpha: float | None = None
     base_hashes: Hashes | None = None
     vae_hashes: Hashes | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "min_snr_gamma": s.min_snr_gamma or None, "debiased_estimation": s.debiased, "loss_type": "l2" if s.loss == "mse" else "huber",
         "huber_c": s.huber_c if s.loss == "huber" else None, "prior_loss_weight": s.prior_weight,
         "num_train_images": len(seen), "num_reg_images": sum(e.picture.repeats for e in f.regularization), "num_validation_images": len(f.validation),
-        "batch_size_per_device": s.batch_size, "total_batch_size": s.batch_size, "resolution": f"({s.resolution}, {s.resolution})",
+        "batch_size_per_device": s.batch_size, "total_batch_size": s.batch_size * f.processes, "resolution": f"({s.resolution}, {s.resolution})",
         "enable_bucket": s.buckets, "bucket_no_upscale": not s.upscale, "min_bucket_reso": s.bucket_min, "max_bucket_reso": s.bucket_max,
         "bucket_info": _bucket_info(f), "dataset_dirs": _folders(s.data, f.entries),
         "reg_dataset_dirs": _folders(s.regularization, f.regularization) if s.regularization else {},
@@ -137,6 +138,8 @@ def _kohya(s: TrainingSettings, f: Facts, step: int, finished: float) -> dict[st
         "caption_dropout_rate": s.caption_dropout, "caption_dropout_every_n_epochs": 0, "caption_tag_dropout_rate": s.tag_dropout,
         "color_aug": False, "flip_aug": s.flip, "random_crop": False, "cache_latents": True,
     }  # fmt: skip
+    if s.quantization != "none":
+        values["base_quantization"] = s.quantization  # kohya has no such key; it quantises nothing
     if f.base_hashes:
         values |= {"sd_model_hash": f.base_hashes.short, "new_sd_model_hash": f.base_hashes.sha256}
     if s.vae:

@@ -109,7 +109,7 @@ _TABLE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "optimizer": ("ss_optimizer", _optimizer), "gradient_clip": ("ss_max_grad_norm", float),
     "accumulation": ("ss_gradient_accumulation_steps", _integer), "gradient_checkpointing": ("ss_gradient_checkpointing", lambda text: "all" if _flag(text) else "off"),
     "batch_size": ("ss_batch_size_per_device", _integer), "steps": ("ss_max_train_steps", _integer), "seed": ("ss_seed", _integer),
-    "clip_skip": ("ss_clip_skip", _integer), "max_tokens": ("ss_max_token_length", _integer),
+    "quantization": ("ss_base_quantization", str), "clip_skip": ("ss_clip_skip", _integer), "max_tokens": ("ss_max_token_length", _integer),
     "resolution": ("ss_resolution", _side), "buckets": ("ss_enable_bucket", _flag), "upscale": ("ss_bucket_no_upscale", _unless),
     "bucket_min": ("ss_min_bucket_reso", _integer), "bucket_max": ("ss_max_bucket_reso", _integer), "flip": ("ss_flip_aug", _flag),
     "keep_tokens": ("ss_keep_tokens", _integer), "shuffle_tags": ("ss_shuffle_caption", _flag),

@@ -9,8 +9,8 @@ import torch
 from trainer import bundle, checkpoint, cover, export, metadata, picture_text, proof, validation
 from trainer.errors import DataError, RunError, os_message
 from trainer.events import CheckpointSaved, Exported, Phase, PreviewDrawn, Validated, Warned
+from trainer.feed import size_ids
 from trainer.run_folder import safe_name, write_atomically
-from trainer.training_step import size_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,9 @@ def draw_previews(session: Session, step: int, emit: Callable[[Event], None]) ->
         except OSError as error:
             raise RunError(os_message(f"The preview {path.name} could not be written", error)) from error
         emit(PreviewDrawn(step, i, prompt.seed, session.folder.relative(path)))
-    if session.device.type != "cpu" and session.backbone.vae is not None:
+    if session.device.type == "cpu":
+        session.backbone.free_vae()  # reading it again takes a second, drawing takes minutes
+    elif session.backbone.vae is not None:
         session.backbone.vae.to("cpu")
 
 
@@ -86,7 +88,8 @@ def validate(session: Session, step: int, emit: Callable[[Event], None]) -> None
             told = session.told([entry.texts[0]])
         ids = torch.tensor([size_ids(entry)])
         pictures.append((session.cache.latents(entry, False), told, ids))
-    emit(Validated(step, validation.loss(session.backbone, session.schedule, pictures, session.dtype)))
+    at_once = session.settings.micro_batch
+    emit(Validated(step, validation.loss(session.backbone, session.schedule, pictures, session.dtype, at_once)))
 
 
 def write_export(session: Session, step: int, emit: Callable[[Event], None]) -> None:

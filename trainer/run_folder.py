@@ -240,7 +240,7 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
     partial.mkdir()
     try:
         write(partial)
-        for file in partial.iterdir():
+        for file in (found for found in partial.rglob("*") if found.is_file()):
             with file.open("rb+") as f:
                 os.fsync(f.fileno())
         old = path.with_name(f".{path.name}.old")

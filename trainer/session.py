@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from trainer import adapter as adapters
-from trainer import checkpoint, dataset, families, lora_file, lora_reading, metadata, optim, packed, preflight
+from trainer import (
+    checkpoint,
+    checkpointing,
+    dataset,
+    families,
+    lora_file,
+    lora_reading,
+    metadata,
+    optim,
+    preflight,
+    quantized_parts,
+    quick,
+    rungs,
+)
 from trainer import device as devices
 from trainer.batches import Batches, Entry, entries_of
 from trainer.cache import Cache, ContentHashes
@@ -19,7 +32,9 @@ from trainer.diffusion import V_PREDICTION, Schedule
 from trainer.errors import DataError, ModelError, os_message
 from trainer.events import Phase, Warned
 from trainer.families.backbone import Backbone, Conditioning
+from trainer.feed import Feed, Maker
 from trainer.preview import Painter
+from trainer.ranks import ALONE, Ranks
 from trainer.settings import PreviewPrompt, TrainingSettings, info, notes
 from trainer.user_folders import user_cache_folder
 
@@ -27,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trainer.events import Event
+    from trainer.quantized_parts import Quantization
     from trainer.run_folder import RunFolder
 
 
@@ -46,7 +62,11 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Session:
-    """A run made ready. prompts: the preview prompts with their sizes filled in; packed: see `trainer.packed`."""
+    """A run made ready.
+
+    prompts: the preview prompts with their sizes filled in; feed: the batches of the steps; packed: see `trainer.packed`;
+    ranks: who trains it together.
+    """
 
     folder: RunFolder
     settings: TrainingSettings
@@ -61,7 +81,9 @@ class Session:
     painter: Painter
     prompts: tuple[PreviewPrompt, ...]
     facts: metadata.Facts
+    feed: Feed
     packed: bool = False
+    ranks: Ranks = ALONE
 
     def told(self, texts: list[str]) -> Conditioning:
         """What the UNet is told for these texts: from the cache, or from the text encoders while they are trained.
@@ -83,35 +105,44 @@ class Session:
         return metadata.build(self.settings, self.facts, step=step, finished=time.time())
 
 
-def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
+def prepare(folder: RunFolder, emit: Callable[[Event], None], ranks: Ranks = ALONE) -> Session:
     """Makes the run of that folder ready; tells what it is doing.
 
     Raises:
         AtelierError: a setting, the pictures or the base model cannot be used.
     """
-    settings = folder.settings()
+    settings, adapted = rungs.lowered(folder), rungs.read(folder)
     for note in notes(settings):
         emit(Warned(note))
-    device = devices.choose(settings.device)
+    device = devices.choose(ranks.device_name(settings.device))
     dtype = devices.dtype_of(settings.precision, device)
+    quantization = quantized_parts.wanted(settings, device, lambda *told: emit(Phase(*told)))
     backbone = families.load(preflight.base_path(settings.base), settings.vae)
+    backbone.tiles = rungs.TILES in adapted.taken
     emit(Phase("Reading pictures"))
     pictures = _read_pictures(settings, emit)
     torch.manual_seed(settings.seed)
-    cache = Cache(backbone, settings, dtype)
-    pictures = _encode_pictures(pictures, cache, backbone, device, emit)
+    ranks.connect(device)
+    vae_dtype = devices.vae_dtype_of(settings.vae_precision, device, dtype)
+    cache = Cache(backbone, settings, (vae_dtype, dtype), ranks)
+    pictures = _encode_pictures(pictures, cache, functools.partial(backbone.load_vae, device, vae_dtype), emit)
+    backbone.free_vae()
     prompts = _sized(settings)
-    _encode_captions(pictures, prompts, cache, backbone, settings, device, dtype, emit)
+    _encode_captions(pictures, prompts, cache, backbone, settings, device, dtype, emit, quantization)
     emit(Phase("Loading the base model"))
-    backbone.load_unet(dtype, device)
-    if settings.gradient_checkpointing != "off":
-        backbone.unet.enable_gradient_checkpointing()  # type: ignore[union-attr]
+    backbone.load_unet(dtype, quick.loading_device(settings, device), quantization)
+    checkpoint_gradients(backbone, settings)
     adapter = _adapter(backbone, settings, emit)
+    batches = Batches(pictures.training + pictures.regularization, settings, ranks.world)
+    work = quick.Work(
+        device, dtype, batches.total_steps - max(folder.checkpoints(), default=0),
+        len({entry.fit.size for entry in pictures.all}), ranks.launch.local_world,
+    )  # fmt: skip
+    packs = quick.ready(adapter, settings, work, lambda sentence: emit(Warned(sentence)))
     optimizer, warning = optim.build(settings, _groups(adapter, settings), device)
     if warning:
         emit(Warned(warning))
     schedule = Schedule.of(backbone.noise, settings)
-    batches = Batches(pictures.training + pictures.regularization, settings)
     usual = adapter.usual_size
     zero_snr = settings.zero_terminal_snr or bool(backbone.noise.get("rescale_betas_zero_snr"))
     return Session(
@@ -121,10 +152,19 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None]) -> Session:
         metadata.Facts(
             backbone.family, schedule.prediction == V_PREDICTION, devices.precision_name(dtype), pictures.training,
             pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
-            pictures.validation, usual.rank, usual.alpha, *_model_hashes(settings, emit),
+            pictures.validation, usual.rank, usual.alpha, *(_model_hashes(settings, emit) if ranks.writes else (None, None)),
+            ranks.world,
         ),
-        _quickened(adapter, settings, device, dtype),
+        Feed(Maker(settings, batches, cache, schedule, device, dtype, ranks).batch, batches.total_steps * settings.accumulation),
+        packs, ranks,
     )  # fmt: skip
+
+
+def checkpoint_gradients(backbone: Backbone, settings: TrainingSettings) -> None:
+    """Lets the UNet compute again what the settings say shall not be kept; may be called again for more."""
+    assert backbone.unet is not None
+    trained = backbone.text_encoders if settings.train_text_encoder else {}
+    checkpointing.apply(backbone.unet, trained, settings.gradient_checkpointing, dropout=settings.dropout > 0)
 
 
 def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) -> Pictures:
@@ -147,15 +187,12 @@ def _read_pictures(settings: TrainingSettings, emit: Callable[[Event], None]) ->
 
 
 def _encode_pictures(
-    pictures: Pictures, cache: Cache, backbone: Backbone, device: torch.device, emit: Callable[[Event], None]
+    pictures: Pictures, cache: Cache, load_vae: Callable[[], object], emit: Callable[[Event], None]
 ) -> Pictures:
     """Fills the cache; what turns out to be unreadable is named and left out."""
-    load = functools.cache(lambda: backbone.load_vae(device))
     problems = cache.fill_pictures(
-        pictures.all, load, lambda done, total: emit(Phase("Encoding pictures", done, total))
+        pictures.all, load_vae, lambda done, total: emit(Phase("Encoding pictures", done, total))
     )
-    if device.type != "cpu" and backbone.vae is not None:
-        backbone.vae.to("cpu")
     for problem in problems:
         emit(Warned(problem))
     if not problems:
@@ -173,13 +210,13 @@ def _encode_pictures(
 
 def _encode_captions(
     pictures: Pictures, prompts: tuple[PreviewPrompt, ...], cache: Cache, backbone: Backbone, settings: TrainingSettings,
-    device: torch.device, dtype: torch.dtype, emit: Callable[[Event], None],
+    device: torch.device, dtype: torch.dtype, emit: Callable[[Event], None], quantization: Quantization | None,
 ) -> None:  # fmt: skip
     """Encodes every text the run will need, then lets the text encoders go; trained ones stay and encode as they go."""
-    load = functools.cache(lambda: backbone.load_text_encoders(dtype, device))
     if settings.train_text_encoder:
-        load()
+        backbone.load_text_encoders(dtype, device, quantization)
         return
+    load = functools.cache(lambda: backbone.load_text_encoders(dtype, device))
     texts = ["", *(t for e in pictures.all for t in e.texts), *(t for p in prompts for t in (p.prompt, p.negative))]
     cache.fill_captions(texts, load, lambda done, total: emit(Phase("Encoding captions", done, total)))
     backbone.free_text_encoders()
@@ -200,18 +237,6 @@ def _adapter(backbone: Backbone, settings: TrainingSettings, emit: Callable[[Eve
     adapter = adapters.Adapter(backbone, adapters.sizes_of_file(backbone, tensors, path), settings)
     adapter.load(tensors)
     return adapter
-
-
-def _quickened(adapter: adapters.Adapter, settings: TrainingSettings, device: torch.device, dtype: torch.dtype) -> bool:
-    """Lets the frozen and the adapted layers take the quickest way to the same numbers; whether weights were packed."""
-    parts = [adapter.backbone.part(part) for part in adapter.parts]
-    cost = sum(packed.packed_bytes(part) for part in parts)
-    packs = not settings.dora and devices.packs(settings.packed_weights, device, dtype, cost)
-    if packs:
-        for part in parts:
-            packed.pack(part)
-    adapter.fuse()
-    return packs
 
 
 def _groups(adapter: adapters.Adapter, s: TrainingSettings) -> optim.Groups:

@@ -271,4 +271,16 @@ def figures(record: RunRecord) -> str:
     if per_epoch > 0:
         epochs = -(-record.total_steps // per_epoch)
         parts.append(tr("epoch {now:,} of {all:,}", now=min(epochs, record.step // per_epoch + 1), all=epochs))
+    if record.started is not None and record.started.processes > 1:
+        parts.append(tr("{count} processes", count=record.started.processes))
+    parts += _manner(record)
     return "  ·  ".join(parts)
+
+
+def _manner(record: RunRecord) -> list[str]:
+    """How the base model lies in memory, where that is out of the ordinary."""
+    started = record.started
+    if started is None:
+        return []
+    bits = {"nf4": tr("base in 4 bits"), "int8": tr("base in 8 bits")}.get(started.quantization)
+    return ([bits] if bits else []) + ([tr("packed weights")] if started.packed else [])

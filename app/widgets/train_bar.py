@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from app import theme
+from app import forecast_words, theme
 from app.texts import counted, tr
 from app.widgets.named import named
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from PySide6.QtCore import QEvent
 
     from app.plan import Plan
+    from trainer.forecast_run import Forecast
 
 SHOWN_CHARACTERS = 200
 
@@ -43,10 +45,13 @@ class TrainBar(QFrame):
         self._problem.clicked.connect(self._on_problem)
         self._more = named(QPushButton(), "plan_more_problems")
         theme.role(self._more, "quiet")
+        self._verdict = named(QLabel(), "plan_verdict")
+        self._needs = theme.role(named(QLabel(), "plan_needs"), "muted")
+        self._needs.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._train = named(QPushButton(tr("Train")), "train")
         theme.role(self._train, "primary")
         self._train.clicked.connect(self.trainClicked)
-        for widget in (self._sentence, self._problem):
+        for widget in (self._sentence, self._problem, self._needs):
             widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         texts = QWidget()
         texts.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -56,6 +61,9 @@ class TrainBar(QFrame):
         words.addStretch(1)
         words.addWidget(self._sentence)
         below = QHBoxLayout()
+        below.setSpacing(theme.space(1))
+        below.addWidget(self._verdict)
+        below.addWidget(self._needs, 1)
         below.addWidget(self._problem, 1)
         below.addWidget(self._more)
         words.addLayout(below)
@@ -84,6 +92,7 @@ class TrainBar(QFrame):
             self._problem.setToolTip(tr("{text}\n\nClick to mend it.", text=text))
             self._more.setText(tr("{count} more", count=len(problems) - 1))
             self._more.setMenu(self._menu())
+        self._show_forecast(plan.forecast if plan and not problems and not busy else None)
         self._train.setEnabled(plan is not None and plan.is_ready and not busy)
         self._train.setToolTip(
             counted(len(problems), "problem is in the way", "problems are in the way") if problems else ""
@@ -92,6 +101,23 @@ class TrainBar(QFrame):
     def set_running(self, running: bool) -> None:
         """While a run trains, the button queues."""
         self._train.setText(tr("Add to queue") if running else tr("Train"))
+
+    def _show_forecast(self, forecast: Forecast | None) -> None:
+        """The second line: the verdict in its colour, then memory and file; all figures in the tooltip."""
+        word = forecast_words.verdict(forecast.memory.verdict) if forecast else ""
+        self._verdict.setVisible(bool(word))
+        self._needs.setVisible(forecast is not None)
+        if forecast is None:
+            return
+        theme.role(self._verdict, forecast_words.verdict_colour(forecast.memory.verdict))
+        self._verdict.setText(word)
+        self._needs.setText(forecast_words.line(forecast))
+        rows = "".join(
+            f"<tr><td style='padding-right: 12px'>{escape(name)}</td><td>{escape(value)}</td></tr>"
+            for name, value in forecast_words.details(forecast)
+        )
+        for label in (self._verdict, self._needs):
+            label.setToolTip(f"<table>{rows}</table>")
 
     def _menu(self) -> QMenu:
         assert self._plan is not None

@@ -265,10 +265,9 @@ def test_dialogs_that_are_cancelled_change_nothing(window: MainWindow, monkeypat
         window.do.choose_files,
         window.do.choose_project,
         window.do.rename,
-        window.do.set_worker_command,
     ):
         act()
-    assert not window.project.is_open and window.place == "start" and preferences.get("worker_command", "") == ""
+    assert not window.project.is_open and window.place == "start"
 
 
 def test_dialogs_that_are_answered(window: MainWindow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -282,9 +281,6 @@ def test_dialogs_that_are_answered(window: MainWindow, monkeypatch: pytest.Monke
     monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("Better name", True))
     window.do.rename()
     assert window.windowTitle().startswith("Better name")
-    monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("ssh 'my box' lora-atelier", True))
-    window.do.set_worker_command()
-    assert preferences.worker_command() == ("ssh", "my box", "lora-atelier")
 
 
 def test_the_theme_can_be_chosen_and_is_remembered(window: MainWindow) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PySide6.QtCore import QTimer
 
+from app import worker_process
 from app.run_controller import RunController
 from tests.app import workers
-from trainer import control
+from trainer import control, rungs, settings_file
 from trainer import events as e
 from trainer.run_folder import RunFolder
 
@@ -143,6 +144,29 @@ def test_a_worker_that_is_killed_is_told_with_the_signal(folder: RunFolder, qtbo
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+def test_a_run_that_the_system_killed_is_resumed_with_less_memory(
+    folder: RunFolder, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_file.from_dict({"batch_size": 2})
+    folder.settings_path.write_text(settings_file.dumps(settings), encoding="utf-8")
+    script = folder.path.parent / "worker.py"
+    script.write_text(workers.HEAD + "begin(); steps(1, 2); os.kill(os.getpid(), 9)", encoding="utf-8")
+    monkeypatch.setattr(
+        worker_process, "command_for", lambda path, wrapper=(): [sys.executable, str(script), "worker", str(path)]
+    )
+    controller = RunController(folder)
+    run(controller, qtbot)
+    what = "the blocks that need most are computed twice instead of kept"
+    assert controller.sentence() == (
+        "The worker was ended by SIGKILL (often the system ran out of memory) before the run was finished. "
+        f"Press Start again. It will then need less memory: {what}."
+    )
+    assert rungs.lowered(folder).gradient_checkpointing == "some" and folder.settings().gradient_checkpointing == "off"
+    run(controller, qtbot)
+    assert rungs.lowered(folder).gradient_checkpointing == "all"
+
+
 def test_our_own_kill_is_no_crash(folder: RunFolder, qtbot: QtBot) -> None:
     controller, heard = worker(folder, workers.WAITS_FOR_A_WORD)
     controller.start()
@@ -152,6 +176,7 @@ def test_our_own_kill_is_no_crash(folder: RunFolder, qtbot: QtBot) -> None:
         controller.kill()
     assert not controller.can_kill and heard.ends == 1
     assert controller.sentence() == "You ended the run at once. What was saved before is kept. Press Start again."
+    assert not (folder.path / rungs.FILE).exists()
 
 
 def test_a_program_that_does_not_exist_is_told_at_once(folder: RunFolder, qtbot: QtBot) -> None:

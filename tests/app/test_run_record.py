@@ -45,6 +45,12 @@ def write(path: Path, events: Sequence[e.Event], end: str = "\n") -> RunFolder:
     return folder
 
 
+def test_what_was_adapted_is_told_like_a_warning_once(tmp_path: Path) -> None:
+    adapted = e.Adapted(3, "all blocks are computed twice", "in a training step")
+    record = replayed([*PREPARING, started(), *steps(1, 3), adapted, adapted], tmp_path)
+    assert record.warnings == ["A word.", "Another.", adapted.message] and record.state == "training"
+
+
 def save_checkpoint(folder: RunFolder, step: int) -> None:
     folder.checkpoint(step).mkdir(parents=True)
     (folder.checkpoint(step) / "state.json").write_text("{}")

@@ -23,8 +23,9 @@ from trainer import device as devices
 from trainer import diffusion, run_folder, settings_file
 from trainer.batches import torch_seed
 from trainer.events import Event, Phase
+from trainer.feed import size_ids
 from trainer.session import Session, prepare
-from trainer.training_step import optimizer_step, size_ids
+from trainer.training_step import optimizer_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

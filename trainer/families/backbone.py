@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from trainer import prompt_syntax
+from trainer import heap, prompt_syntax
+from trainer.families.anatomy import TEXT_TARGETS, UNET_TARGETS
 from trainer.families.folder import FolderSource
 from trainer.families.single_file import FileSource
 
@@ -20,17 +21,9 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from trainer.families import Family
+    from trainer.quantized_parts import Quantization
 
-_UNET_TARGETS = {
-    "attention": (".to_q", ".to_k", ".to_v", ".to_out.0"),
-    "feed_forward": (".ff.net.0.proj", ".ff.net.2"),
-    "projections": (".proj_in", ".proj_out"),
-    "convolutions": (".conv1", ".conv2", ".time_emb_proj", ".conv_shortcut", "samplers.0.conv"),
-}
-_TEXT_TARGETS = {
-    "attention": (".self_attn.q_proj", ".self_attn.k_proj", ".self_attn.v_proj", ".self_attn.out_proj"),
-    "feed_forward": (".mlp.fc1", ".mlp.fc2"),
-}
+_TILE_PX = 512
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,7 @@ class Backbone:
     Attributes:
         unet, vae: None until loaded. text_encoders: by part name, empty until loaded.
         noise: the scheduler's own configuration (betas, prediction type).
+        tiles: whether an autoencoder that is loaded from now on takes large pictures in tiles, with little memory.
     """
 
     text_model_classes: ClassVar[dict[str, type[Any]]]
@@ -75,6 +69,7 @@ class Backbone:
             self.vae_source = FileSource(vae, family.id) if vae.is_file() else FolderSource(vae, vae_only=True)
         self.unet: UNet2DConditionModel | None = None
         self.vae: AutoencoderKL | None = None
+        self.tiles = False
         self.text_encoders: dict[str, CLIPTextModel] = {}
         self.tokenizers: dict[str, CLIPTokenizer] = {}
         self.noise = self.source.config("scheduler")
@@ -85,23 +80,32 @@ class Backbone:
 
     # Parts
 
-    def load_unet(self, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
-        """Reads the UNet, frozen."""
-        self.unet = self.source.read(UNet2DConditionModel, "unet", dtype, device).requires_grad_(False).eval()
+    def load_unet(
+        self, dtype: torch.dtype, device: torch.device, quantization: Quantization | None = None
+    ) -> UNet2DConditionModel:
+        """Reads the UNet, frozen; its linear layers quantised when asked for."""
+        unet = self.source.read(UNet2DConditionModel, "unet", dtype, device, quantization)
+        self.unet = unet.requires_grad_(False).eval()
         return self.unet
 
-    def load_vae(self, device: torch.device) -> AutoencoderKL:
-        """Reads the autoencoder, frozen, in fp32: the SDXL one overflows in fp16."""
-        if self.vae is None:
-            self.vae = self.vae_source.read(AutoencoderKL, "vae", torch.float32, device)
-            self.vae.requires_grad_(False).eval()
+    def load_vae(self, device: torch.device, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
+        """Reads the autoencoder, frozen; never in fp16, where the SDXL one overflows."""
+        if self.vae is None or self.vae.dtype is not dtype:
+            self.vae = None
+            self.vae = self.vae_source.read(AutoencoderKL, "vae", dtype, device)
+            self.vae.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # a sixth quicker on CPUs
+            if self.tiles:
+                self.vae.enable_tiling()
+                self.vae.tile_sample_min_size, self.vae.tile_latent_min_size = _TILE_PX, _TILE_PX // self.vae_scale
         return self.vae.to(device)
 
-    def load_text_encoders(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Reads tokenizers and text encoders, frozen."""
+    def load_text_encoders(
+        self, dtype: torch.dtype, device: torch.device, quantization: Quantization | None = None
+    ) -> None:
+        """Reads tokenizers and text encoders, frozen; their linear layers quantised when asked for."""
         for part in self.family.text_parts:
             self.tokenizers[part] = self.source.tokenizer(part)
-            model = self.source.read(self.text_model_classes[part], part, dtype, device)
+            model = self.source.read(self.text_model_classes[part], part, dtype, device, quantization)
             self.text_encoders[part] = model.requires_grad_(False).eval()
 
     def free_text_encoders(self) -> None:
@@ -145,10 +149,11 @@ class Backbone:
     # The same for all
 
     def encode_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1] to scaled latents (B, 4, H/8, W/8): the mean of the posterior."""
+        """Pictures (B, 3, H, W) in [-1, 1] to scaled latents (B, 4, H/8, W/8) in fp32: the mean of the posterior."""
         assert self.vae is not None, "the autoencoder is not loaded"
+        pictures = pictures.to(self.vae.dtype, memory_format=torch.channels_last)
         mean: torch.Tensor = self.vae.encode(pictures).latent_dist.mean
-        return mean * self.scaling_factor
+        return mean.float() * self.scaling_factor
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents back to pictures in [-1, 1]."""
@@ -158,10 +163,10 @@ class Backbone:
 
     def lora_modules(self, targets: Iterable[str], *, text: bool) -> dict[str, list[str]]:
         """Module paths that get adapters, by part, in the model's order."""
-        unet_ends = tuple(end for t in targets for end in _UNET_TARGETS[t])
+        unet_ends = tuple(end for t in targets for end in UNET_TARGETS[t])
         assert self.unet is not None, "the UNet is not loaded"
         out = {"unet": [n for n, _ in self.unet.named_modules() if n.endswith(unet_ends)]}
-        text_ends = tuple(end for t in targets for end in _TEXT_TARGETS.get(t, ()))
+        text_ends = tuple(end for t in targets for end in TEXT_TARGETS.get(t, ()))
         if text and text_ends:
             for part, encoder in self.text_encoders.items():
                 out[part] = [n for n, _ in encoder.named_modules() if n.endswith(text_ends)]
@@ -219,8 +224,10 @@ class Source(Protocol):
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of a part, or of the scheduler."""
 
-    def read(self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device) -> Any:
-        """A part with its weights."""
+    def read(
+        self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device, quantization: Quantization | None = None
+    ) -> Any:  # fmt: skip
+        """A part with its weights, its linear layers quantised when asked for."""
 
     def tokenizer(self, part: str) -> CLIPTokenizer:
         """The tokenizer of a text encoder."""
@@ -231,5 +238,6 @@ class Source(Protocol):
 
 def _collect() -> None:
     gc.collect()
+    heap.trim()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

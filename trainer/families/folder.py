@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 from transformers import CLIPTokenizer
 
+from trainer import quantized_parts
 from trainer.errors import ModelError
-from trainer.families.weight_files import choose
+from trainer.families import headers
+from trainer.families.tensor_file import Stored, buffer_for, empty_model, read_tensor
+from trainer.families.weight_files import choose, is_index
 from trainer.lora_file import read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
+
+    from trainer.quantized_parts import Quantization
 
 
 class FolderSource:
@@ -32,12 +38,16 @@ class FolderSource:
         config: dict[str, Any] = json.loads((self._folder(part) / name).read_text(encoding="utf-8"))
         return config
 
-    def read(self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device) -> Any:
+    def read(
+        self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device, quantization: Quantization | None = None
+    ) -> Any:  # fmt: skip
         """A part with its weights.
 
         Raises:
             ModelError: the weights cannot be read, or some are missing.
         """
+        if quantization is not None:
+            return self._read_quantized(kind, part, dtype, device, quantization)
         folder = self._folder(part)
         options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
         if weights := choose(p.name for p in folder.iterdir() if p.is_file()):
@@ -48,10 +58,7 @@ class FolderSource:
             raise self._unreadable(part, error) from error
         # A weight that the file lacks would be left at random numbers, with no more than a line in the log.
         if missing := sorted(found["missing_keys"]):
-            raise ModelError(
-                f"{part} of the base model {self._base} lacks {len(missing)} of its weights, e.g. {missing[0]}. "
-                "Copy the model again, whole."
-            )
+            raise self._lacking(part, missing)
         return model.to(device)
 
     def tokenizer(self, part: str) -> CLIPTokenizer:
@@ -80,6 +87,61 @@ class FolderSource:
                         file.seek(size * i // 16)
                         digest.update(file.read(1 << 16 if size > 1 << 20 else -1))
         return digest.hexdigest()
+
+    def _read_quantized(
+        self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device, quantization: Quantization
+    ) -> Any:
+        """As `read`, weight by weight, so that the part never is in memory as it was."""
+        try:
+            model = empty_model(kind, self.config(part))
+            shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+            places = self._places(part, shapes)
+            identity = self.fingerprint([part])
+        except (OSError, ValueError) as error:
+            raise self._unreadable(part, error) from error
+        return quantized_parts.filled(
+            model, lambda: self._tensors(part, places), identity, dtype, device, quantization
+        )  # fmt: skip
+
+    def _places(self, part: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[Path, Stored]]:
+        """Where each weight of a part lies; all must be there."""
+        folder = self._folder(part)
+        weights = choose(p.name for p in folder.iterdir() if p.is_file())
+        found: dict[str, tuple[Path, Stored]] = {}
+        for path in (folder / name for name in (weights.files if weights else ()) if not is_index(name)):
+            header = headers.read(path)
+            for name, (start, _) in header.spans.items():
+                found[name] = path, Stored(name, path.name, start, header.shapes[name], header.dtypes[name])
+        # transformers 5 dropped a level from one kind of CLIP, so files have it and the model does not.
+        both = {name: found.get(name) or found.get(f"text_model.{name}") for name in shapes}
+        if missing := sorted(name for name, place in both.items() if place is None):
+            raise self._lacking(part, missing)
+        places = {name: place for name, place in both.items() if place is not None}
+        for name, (path, stored) in places.items():
+            if stored.shape != shapes[name] or stored.torch_dtype is None:
+                reason = (
+                    f"{name} in {path.name} is {stored.dtype} of shape {list(stored.shape)}, not {list(shapes[name])}"
+                )
+                raise self._unreadable(part, ValueError(reason))
+        return places
+
+    def _tensors(self, part: str, places: dict[str, tuple[Path, Stored]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights file by file in their order there, each a view that is good until the next."""
+        buffer = buffer_for(stored for _, stored in places.values())
+        try:
+            for path in dict.fromkeys(path for path, _ in places.values()):
+                own = {name: stored for name, (of, stored) in places.items() if of == path}
+                with path.open("rb", buffering=0) as file:
+                    for name in sorted(own, key=lambda name: own[name].start):
+                        yield name, read_tensor(file, own[name], buffer)
+        except OSError as error:
+            raise self._unreadable(part, error) from error
+
+    def _lacking(self, part: str, missing: list[str]) -> ModelError:
+        return ModelError(
+            f"{part} of the base model {self._base} lacks {len(missing)} of its weights, e.g. {missing[0]}. "
+            "Copy the model again, whole."
+        )
 
     def _folder(self, part: str) -> Path:
         return self._base if self._is_vae else self._base / part

@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+    from trainer.quantized_parts import Quantization
+
 
 class StableDiffusion(Backbone):
     """Stable Diffusion 1.x and 2.x."""
 
     text_model_classes = {"text_encoder": CLIPTextModel}  # noqa: RUF012
 
-    def load_unet(self, dtype: torch.dtype, device: torch.device) -> UNet2DConditionModel:
+    def load_unet(
+        self, dtype: torch.dtype, device: torch.device, quantization: Quantization | None = None
+    ) -> UNet2DConditionModel:
         """Reads the UNet, frozen; when the file does not tell what it predicts (SD 2.x), the UNet is asked."""
-        unet = super().load_unet(dtype, device)
+        unet = super().load_unet(dtype, device, quantization)
         if "prediction_type" not in self.noise:
             self.noise["prediction_type"] = _asked_prediction(unet)
         return unet

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import init_empty_weights
-from transformers import CLIPTokenizer, PreTrainedModel
+from transformers import CLIPTokenizer
 
 import resources
+from trainer import quantized_parts
 from trainer.errors import ModelError, os_message
 from trainer.families import original
 from trainer.families.headers import identify_header, read
+from trainer.families.tensor_file import Stored, buffer_for, empty_model, read_tensor
 from trainer.families.vocabulary import merges, vocabulary
 
 if TYPE_CHECKING:
-    from io import RawIOBase
+    from collections.abc import Iterator
     from pathlib import Path
 
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
+    from trainer.quantized_parts import Quantization
+
 _TITLES = {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "second text encoder"}
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
 
@@ -59,31 +58,24 @@ class FileSource:
             config["rescale_betas_zero_snr"] = self._identity.zero_snr
         return config
 
-    def read(self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device) -> Any:
+    def read(
+        self, kind: type[Any], part: str, dtype: torch.dtype, device: torch.device, quantization: Quantization | None = None
+    ) -> Any:  # fmt: skip
         """A part with its weights.
 
         Raises:
             ModelError: the file cannot be read, or weights are missing or have another shape.
         """
         config = self.config(part)
-        with init_empty_weights():
-            is_text = issubclass(kind, PreTrainedModel)
-            model = kind(kind.config_class(**config)) if is_text else kind.from_config(config)
-        wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-        origins = self._origins(part, wanted, config)
+        model = empty_model(kind, config)
+        shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+        places = self._places(part, shapes, config)
+        if quantization is not None:
+            tensors, identity = (lambda: self._tensors(places)), self.fingerprint([part])
+            return quantized_parts.filled(model, tensors, identity, dtype, device, quantization)
         weights: dict[str, torch.Tensor] = {}
-        spans = self._header.spans
-        # One buffer for all: a fresh one for each weight would leave holes of a third of the part in malloc's heap.
-        buffer = torch.empty(
-            max(stop - start for start, stop in (spans[o.name] for o in origins.values())), dtype=torch.uint8
-        )
-        try:
-            with self._path.open("rb", buffering=0) as file:
-                for name in sorted(origins, key=lambda name: spans[origins[name].name]):
-                    stored = self._weight(file, origins[name], wanted[name], buffer)
-                    weights[name] = torch.empty(wanted[name], dtype=dtype, device=device).copy_(stored)
-        except OSError as error:
-            raise ModelError(os_message(f"The base model {self._path} cannot be read", error)) from error
+        for name, stored in self._tensors(places):
+            weights[name] = torch.empty(shapes[name], dtype=dtype, device=device).copy_(stored)
         model.load_state_dict(weights, assign=True)
         return model.to(device)  # buffers
 
@@ -117,50 +109,48 @@ class FileSource:
                     digest.update(file.read(min(_SAMPLE_BYTES, stop - start)))
         return digest.hexdigest()
 
-    def _origins(
-        self, part: str, wanted: dict[str, tuple[int, ...]], config: dict[str, Any]
-    ) -> dict[str, original.Origin]:
-        """Where each weight of a part comes from; all must be there."""
+    def _places(
+        self, part: str, shapes: dict[str, tuple[int, ...]], config: dict[str, Any]
+    ) -> dict[str, tuple[Stored, bool]]:
+        """Where each weight of a part lies, and whether rows and columns are exchanged there; all must be there."""
         at = original.place(part, self._header.shapes)
         if at is None:
             raise ModelError(f"{self._path.name} holds no {_TITLES[part]}. {_no_vae(part)}")
-        origins = {name: original.origin(name, at, config) for name in wanted}
+        origins = {name: original.origin(name, at, config) for name in shapes}
         missing = [o.name for o in origins.values() if o.name not in self._header.spans]
         if missing:
             raise ModelError(
                 f"The {_TITLES[part]} of {self._path.name} lacks {len(missing)} of its weights, e.g. {missing[0]}. "
                 "Copy or download the model again, whole."
             )
-        return origins
+        return {name: (self._stored(o, shapes[name]), o.transposed) for name, o in origins.items()}
 
-    def _weight(
-        self, file: RawIOBase, origin: original.Origin, shape: tuple[int, ...], buffer: torch.Tensor
-    ) -> torch.Tensor:
-        """One weight as stored in the file, in the shape that the part wants; a view of the buffer, good until the next."""
+    def _stored(self, origin: original.Origin, shape: tuple[int, ...]) -> Stored:
+        """One weight's place, with the shape that the part wants, as it lies there."""
         stored, (start, stop) = self._header.shapes[origin.name], self._header.spans[origin.name]
-        dtype = _DTYPES.get(self._header.dtypes[origin.name])
         if origin.third is not None and stored and stored[0] % 3 == 0:
-            size = (stop - start) // 3
-            stored, start = (stored[0] // 3, *stored[1:]), start + origin.third * size
+            stored, start = (stored[0] // 3, *stored[1:]), start + origin.third * (stop - start) // 3
         target = shape[::-1] if origin.transposed else shape
         # Attention of autoencoders is stored as 1x1 convolutions or as matrices.
         squeezed = stored[:2] if len(stored) == 4 and len(target) == 2 and stored[2:] == (1, 1) else stored
-        if dtype is None or squeezed != target:
+        place = Stored(origin.name, self._path.name, start, target, self._header.dtypes[origin.name])
+        if place.torch_dtype is None or squeezed != target:
             raise ModelError(
-                f"{origin.name} in {self._path.name} is {self._header.dtypes[origin.name]} of shape {list(stored)}; a usual "
+                f"{origin.name} in {self._path.name} is {place.dtype} of shape {list(stored)}; a usual "
                 f"{self._identity.title} model has {list(target)}. It is another kind of model, or damaged."
             )
-        tensor = torch.empty(0, dtype=dtype)
-        raw = buffer[: math.prod(stored) * tensor.itemsize]
-        file.seek(start)
-        left = memoryview(raw.numpy())  # type: ignore[arg-type]
-        while len(left):
-            count = file.readinto(left) or 0
-            if count == 0:
-                raise ModelError(f"{self._path.name} is cut off at {origin.name}. Copy it again.")
-            left = left[count:]
-        tensor = raw.view(dtype).reshape(target)
-        return tensor.T if origin.transposed else tensor
+        return place
+
+    def _tensors(self, places: dict[str, tuple[Stored, bool]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights in the order of the file, each a view that is good until the next."""
+        buffer = buffer_for(place for place, _ in places.values())
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                for name, (place, is_transposed) in sorted(places.items(), key=lambda item: item[1][0].start):
+                    tensor = read_tensor(file, place, buffer)
+                    yield name, tensor.T if is_transposed else tensor
+        except OSError as error:
+            raise ModelError(os_message(f"The base model {self._path} cannot be read", error)) from error
 
 
 def _no_vae(part: str) -> str:
