@@ -185,10 +185,10 @@ def test_a_program_that_does_not_exist_is_told_at_once(folder: RunFolder, qtbot:
     run(controller, qtbot)
     assert heard.states == ["failed"] and heard.ends == 1 and not controller.is_running
     sentence = controller.sentence()
-    assert (
-        sentence.startswith("The worker could not be started: No such file or directory")
-        and "worker's command" in sentence
+    assert sentence.startswith(
+        "The worker could not be started: there is no program /nowhere/lora-atelier on this computer"
     )
+    assert "Where runs are computed" in sentence
 
 
 def test_a_flood_of_events_leaves_the_window_alive(folder: RunFolder, qtbot: QtBot) -> None:

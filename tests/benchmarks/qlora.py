@@ -31,7 +31,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("demo", "sd1", "sdxl"))
-    parser.add_argument("--kinds", nargs="+", choices=("none", "nf4", "int8"))
+    parser.add_argument("--kinds", nargs="+", choices=("fp32", "none", "nf4", "int8"))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--resolution", type=int, default=512)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def demo(kinds: list[str], seeds: list[int], steps: int) -> None:
-    """Trains the demo LoRA on each kind of base with the same seeds, in bf16; prints the held-out loss before and after."""
+    """Trains the demo LoRA on each kind of base with the same seeds, in bf16 but for "fp32"; prints the held-out loss before and after."""
     last: dict[tuple[str, int], float] = {}
     for seed in seeds:
         for kind in kinds:
@@ -64,7 +64,7 @@ def _demo_run(kind: str, seed: int, steps: int) -> tuple[float, float, float]:
     values = settings_file.read_dict(resources.path("demo", "character.toml"))
     with tempfile.TemporaryDirectory(prefix="qlora_") as temporary:
         values |= {
-            "quantization": kind, "precision": "bf16", "seed": seed, "steps": steps, "validate_every_steps": steps, "save_every_steps": 0,
+            "quantization": "none" if kind == "fp32" else kind, "precision": "fp32" if kind == "fp32" else "bf16", "seed": seed, "steps": steps, "validate_every_steps": steps, "save_every_steps": 0,
             "preview_every_steps": 0, "previews": [], "runs_folder": temporary, "device": "cpu",
         }  # fmt: skip
         events: list[Event] = []
