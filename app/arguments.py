@@ -51,6 +51,13 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
+def add_run(parser: argparse.ArgumentParser, run_file: str) -> None:
+    """Adds what says which run is meant, for `settings_of`. run_file: help of the run file."""
+    parser.add_argument("run_file", nargs="?", type=Path, metavar="RUN.toml | RUN_FOLDER", help=run_file)
+    parser.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
+    add_settings(parser)
+
+
 def settings_of(options: argparse.Namespace) -> TrainingSettings:
     """The settings of a new run: flags win over the file (`run_file`), the file over the preset.
 

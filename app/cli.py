@@ -22,7 +22,7 @@ from app import (
 )
 from app.progress import Progress
 from app.worker_process import WorkerProcess, command_words, missing_program
-from trainer import __version__, lora_description, preflight, presets, run_folder, settings_file, weights_file
+from trainer import __version__, lora_description, preflight, run_folder, settings_file, weights_file
 from trainer.errors import AtelierError, ConfigError, ModelError, RunError
 from trainer.events import Stop
 from trainer.run_folder import RunFolder
@@ -102,20 +102,12 @@ def _add_train(commands: Any) -> None:
         description="Trains a LoRA from a run file, or from a preset and flags. A run folder is resumed. Flags win over the file, the file over the preset.",
     )
     train.add_argument(
-        "run_file",
-        nargs="?",
-        type=Path,
-        metavar="RUN.toml | RUN_FOLDER",
-        help="settings of a new run, or the folder of a run to resume",
-    )
-    train.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
-    train.add_argument(
         "--worker",
         default="",
         metavar="COMMAND",
         help="what starts the worker: another machine, or several GPUs; {run} is the run folder, else `worker RUN_FOLDER` follows",
     )
-    arguments.add_settings(train)
+    arguments.add_run(train, "settings of a new run, or the folder of a run to resume")
     train.set_defaults(run=_train)
 
 

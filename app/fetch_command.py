@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import task_command
-from trainer import captioner_files, hub, hub_download, hub_listing
+from trainer import captioner_files, hub, hub_download, hub_listing, user_folders
 from trainer.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _table(listing: Listing) -> dict[str, Any]:
         "name": listing.name, "title": listing.title, "resolution": listing.resolution, "licence": listing.licence,
         "gated": listing.gated, "page": hub.page_of(listing.name), "folder": str(listing.folder),
         "total_bytes": listing.total_bytes, "missing_bytes": listing.missing_bytes,
-        "free_bytes": hub_download.free_bytes(listing.folder),
+        "free_bytes": user_folders.free_bytes(listing.folder),
         "files": [{"path": file.path, "size_bytes": file.size_bytes} for file in listing.files],
     }  # fmt: skip
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import arguments
-from trainer import dataset, forecast, forecast_run, preflight, presets
+from trainer import forecast, forecast_run, preflight
 
 if TYPE_CHECKING:
     import argparse
@@ -27,12 +26,8 @@ def add(commands: Any) -> None:
         description="Takes what train takes, and tells before anything starts how much memory, time and disk the run would "
         "need, whether it fits, and what would make it fit. The exit code is 2 when it does not.",
     )
-    parser.add_argument(
-        "run_file", nargs="?", type=Path, metavar="RUN.toml | RUN_FOLDER", help="settings of the run, or a run like it"
-    )
-    parser.add_argument("--preset", choices=presets.NAMES, help="start from the usual values for this kind of LoRA")
     parser.add_argument("--json", action="store_true", help="all figures as JSON, sizes in bytes")
-    arguments.add_settings(parser)
+    arguments.add_run(parser, "settings of the run, or a run like it")
     parser.set_defaults(run=run)
 
 
@@ -53,10 +48,11 @@ def show(settings: TrainingSettings, *, as_json: bool) -> int:
     Raises:
         AtelierError: the pictures or the base model cannot be used.
     """
-    preflight.check(settings)
-    data = dataset.scan_training(settings)
-    prior = preflight.look(settings, data).prior
-    found = forecast_run.foretell(settings, data, prior, forecast.history(settings.runs_folder.expanduser()))
+    looked = preflight.check(settings)
+    assert looked.data is not None, "no problem was found"
+    found = forecast_run.foretell(
+        settings, looked.data, looked.prior, forecast.history(settings.runs_folder.expanduser())
+    )
     print(json.dumps(to_json(found), indent=1) if as_json else text(found))
     return NO_FIT if found.memory.verdict == "no" else 0
 

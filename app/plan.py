@@ -74,12 +74,12 @@ def make(values: dict[str, Any], pictures: Sequence[Picture], picture_error: str
     problems += [Problem(field, str(e)) for field, e in found.problems if pictures or field != "trigger"]
     parts += [found.family.title] if found.family else []
     if pictures and not picture_error:
-        steps = forecast.length(settings, data, found.prior).total_steps
-        parts.append(counted(steps, "step", "steps"))
         history = forecast.history(places.runs())
-        expected = forecast.seconds(settings, steps, history)
-        parts += [tr("about {time}", time=duration(expected))] if expected is not None else []
         told = None if problems else _foretold(settings, data, found.prior, history)
+        steps = (told.length if told else forecast.length(settings, data, found.prior)).total_steps
+        parts.append(counted(steps, "step", "steps"))
+        expected = told.seconds if told else forecast.seconds(settings, steps, history)
+        parts += [tr("about {time}", time=duration(expected))] if expected is not None else []
     return Plan(" · ".join(parts), tuple(problems), settings, steps, told)
 
 

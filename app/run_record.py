@@ -76,10 +76,9 @@ class RunRecord:
             case e.Exported():
                 path = self.folder.path / event.path
                 self.exported, self.proof = [*(p for p in self.exported if p != path), path], event.proof
-            case e.Warned():
-                self._warn(event.message)
-            case e.Adapted():
-                self._warn(event.message)
+            case e.Warned() | e.Adapted():
+                if event.message not in self.warnings:  # a worker that resumes the run says it again
+                    self.warnings.append(event.message)
             case e.Failed():
                 self.failed, self.state = event, "failed"
             case e.Finished():
@@ -131,10 +130,6 @@ class RunRecord:
                 mean, scale = weight * mean + (1 - weight) * loss, weight * scale + (1 - weight)
             out.append(mean / scale if scale else float("nan"))
         return out
-
-    def _warn(self, message: str) -> None:
-        if message not in self.warnings:  # a worker that resumes the run says it again
-            self.warnings.append(message)
 
     def _step(self, event: e.StepDone) -> None:
         self.phase = None

@@ -328,3 +328,17 @@ def test_the_title_is_the_name_or_the_trigger_or_the_folder() -> None:
     assert TrainingSettings(more_data=(Path("a/v1.5"), Path("b"))).title == "v1.5"
     assert TrainingSettings(more_data=(Path("a/bears/01.PNG"),)).title == "bears"
     assert TrainingSettings(data=Path("a/foxes"), more_data=(Path("a/bears"),)).title == "foxes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "packing"),
+    [
+        ({}, "auto"),
+        ({"packed_weights": "off"}, "off"),
+        ({"packed_weights": "on", "dora": True}, "off"),
+        ({"quantization": "nf4"}, "off"),
+        ({"quantization": "nf4", "packed_weights": "on"}, "on"),
+    ],
+)
+def test_what_is_short_of_memory_is_not_packed_by_itself(changes: dict[str, Any], packing: str) -> None:
+    assert TrainingSettings(**changes).packing == packing

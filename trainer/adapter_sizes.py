@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainer import cover
 from trainer.families import anatomy, headers, lora_keys, lora_names
+from trainer.lora_file import DTYPE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.families.anatomy import Anatomy, Layer
     from trainer.settings import TrainingSettings
 
-FILE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
+_FORMATS = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 
 # Bytes an optimizer keeps for each trained number; adafactor keeps rows and columns of the second moment instead.
 STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2.0, "lion": 4.0, "lion8bit": 1.0, "adafactor": 0.0, "prodigy": 16.0}
@@ -23,7 +25,7 @@ _SMALL = 4096  # bitsandbytes keeps the moments of smaller tensors in fp32
 _EIGHT_BIT = {"adamw8bit": "adamw", "lion8bit": "lion"}
 
 # The picture in the file stands in it twice, in base64: of a JPEG of about so many bytes a pixel (`trainer.cover`).
-_COVER_SIDE, _COVER_MOST, _COVER_RATE = 256, 29_000, 0.3
+_COVER_RATE = 0.3
 _HASH_BYTES = 2 * (64 + 40) + 40
 
 
@@ -82,8 +84,8 @@ def adapted(body: Anatomy, settings: TrainingSettings) -> list[Adapted]:
 
 def file_bytes(layers: list[Adapted], body: Anatomy, settings: TrainingSettings, metadata: Mapping[str, str]) -> int:
     """The exported file's size: exact but for the hashes' and the picture's place in its header."""
-    size, end = FILE_BYTES[settings.export_precision], 0
-    kind = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}[settings.export_precision]
+    kind, end = _FORMATS[settings.export_precision], 0
+    size = DTYPE_BYTES[kind]
     told = dict(metadata) | {"sshs": "0" * _HASH_BYTES}
     if settings.previews and settings.preview_every_steps:
         told["cover"] = "0" * (2 * _cover_bytes(settings) + 100)
@@ -134,5 +136,5 @@ def _ranks_of_file(settings: TrainingSettings) -> dict[tuple[str, str], int]:
 def _cover_bytes(settings: TrainingSettings) -> int:
     first = settings.previews[0]
     width, height = first.width or settings.resolution, first.height or settings.resolution
-    by = min(1.0, _COVER_SIDE / max(width, height))
-    return round(4 / 3 * min(_COVER_MOST, _COVER_RATE * width * height * by * by))
+    by = min(1.0, cover.SIDE_PX / max(width, height))
+    return round(4 / 3 * min(cover.MAX_BYTES, _COVER_RATE * width * height * by * by))

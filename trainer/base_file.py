@@ -9,6 +9,7 @@ import torch
 from trainer.errors import ModelError
 from trainer.families import FAMILIES, headers
 from trainer.families.checkpoint_layers import CheckpointLayers
+from trainer.number_formats import FLOATS
 from trainer.weights_file import Reader
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from trainer.families import Family
     from trainer.families.original import Origin
 
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
 _USABLE = ("base", "inpainting", "editing", "unet")  # kinds whose layers are those of a usual model
 
 
@@ -62,7 +60,7 @@ class BaseFile:
         Raises:
             ModelError: it cannot be read, or is not made of finite floating-point numbers.
         """
-        dtype, shape = _DTYPES.get(self.reader.header.dtypes[name]), self.reader.header.shapes[name]
+        dtype, shape = FLOATS.get(self.reader.header.dtypes[name]), self.reader.header.shapes[name]
         if dtype is None:
             raise ModelError(
                 f"{name} in {self.path.name} holds {self.reader.header.dtypes[name]} numbers, of which a LoRA can neither be added nor taken. Choose the fp16, bf16 or fp32 file."

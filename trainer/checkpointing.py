@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch.utils.checkpoint import checkpoint
 
+from trainer.families import anatomy
+
 if TYPE_CHECKING:
     import torch
     from diffusers import UNet2DConditionModel
-
-_SHARE = 0.5  # of what the UNet's transformers keep, that "some" no longer keeps
 
 
 def apply(unet: UNet2DConditionModel, text_encoders: dict[str, Any], how: str, *, dropout: bool) -> None:
@@ -41,31 +41,18 @@ def apply(unet: UNet2DConditionModel, text_encoders: dict[str, Any], how: str, *
 
 
 def neediest(unet: UNet2DConditionModel) -> list[Transformer2DModel]:
-    """The transformers that hold half of what all of them hold, those first that win most for the time they cost.
-
-    What a transformer keeps grows with pixels x channels x layers, and computing it again with pixels x channels^2 x layers;
-    so the wide, shallow ones of the highest resolutions come first.
-    """
-    found = [(n, m) for n, m in unet.named_modules() if isinstance(m, Transformer2DModel)]
-    found.sort(key=lambda pair: pair[1].in_channels)
-    kept = [_pixels(name, unet) * module.in_channels * len(module.transformer_blocks) for name, module in found]
-    out, freed = [], 0.0
-    for (_, module), share in zip(found, kept, strict=True):
-        if freed >= _SHARE * sum(kept):
-            break
-        out.append(module)
-        freed += share
-    return out
-
-
-def _pixels(name: str, unet: UNet2DConditionModel) -> float:
-    """Pixels that a module sees for each pixel of the latents, by its place: each level down halves both sides."""
+    """The transformers that hold half of what all of them hold; see `trainer.families.anatomy.neediest`."""
+    found = {name: module for name, module in unet.named_modules() if isinstance(module, Transformer2DModel)}
     levels = len(unet.config.block_out_channels)
+    facts = [(n, m.in_channels, len(m.transformer_blocks), _level(n, levels)) for n, m in found.items()]
+    return [found[name] for name in anatomy.neediest(facts)]
+
+
+def _level(name: str, levels: int) -> int:
+    """How often both sides of the latents are halved where a module works, by its place."""
     if place := re.match(r"(down|up)_blocks\.(\d+)", name):
-        level = int(place[2]) if place[1] == "down" else levels - 1 - int(place[2])
-    else:
-        level = levels - 1
-    return 0.25**level
+        return int(place[2]) if place[1] == "down" else levels - 1 - int(place[2])
+    return levels - 1
 
 
 def _computed_again(module: torch.nn.Module, *inputs: Any, preserve_rng_state: bool) -> Any:

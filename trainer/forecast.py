@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import math
+import os
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 TAIL_BYTES = 64_000  # the last few hundred steps
 START_SECONDS = 8.0  # loading the worker's libraries
 LATEST = 5  # so many of the runs that are alike count
-_STARTED = b'{"type": "started"'
 FULL_WIDTH = 320  # channels of the first block of every SD model of full size
 
 # What a preview costs, in seconds of one trained picture of its size: a trained picture is about one pass forward and two
@@ -63,7 +63,11 @@ def length(settings: TrainingSettings, data: DataSet, prior: DataSet | None = No
     """The run's length. prior: the regularisation pictures."""
     plain = settings.model_copy(update={"caption_variants": 1})  # the texts do not matter, and are slow for thousands
     entries = entries_of(data, plain) + (entries_of(prior, plain, is_prior=True) if prior is not None else [])
-    batches = Batches(entries, settings)
+    return length_of(Batches(entries, settings), settings)
+
+
+def length_of(batches: Batches, settings: TrainingSettings) -> Length:
+    """The length of a run over these batches."""
     views = round(batches.total_steps * settings.accumulation * batches.views_per_epoch / batches.per_epoch)
     return Length(batches.total_steps, batches.steps_per_epoch, views)
 
@@ -110,16 +114,19 @@ def kind_of(base: str) -> str:
 def _past(folder: Path, changed_ns: int) -> PastRun | None:
     """A run of the history, or None when it did no step; cached until its events change."""
     try:
-        raw = (folder / "events.jsonl").read_bytes()
-        times = [t for e in _events(raw[-TAIL_BYTES:], "step_done") if (t := _positive(e, "seconds"))]
+        with (folder / "events.jsonl").open("rb") as file:
+            head = file.read(TAIL_BYTES)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            tail = file.read()
+        times = [t for e in _events(tail, "step_done") if (t := _positive(e, "seconds"))]
         settings = RunFolder(folder).settings() if times else None
     except (AtelierError, OSError):
         return None
     if settings is None:
         return None
-    started = next(iter(_events(raw[raw.rfind(_STARTED) :].split(b"\n", 1)[0], "started")), {})
+    started = (_events(tail, "started") or _events(head, "started") or [{}])[-1]
     device, precision = (str(started.get(name, "")) for name in ("device", "precision"))
-    peaks = [_positive(e, "memory_peak_gb") for e in _events(raw[-TAIL_BYTES:], "finished")]
+    peaks = [_positive(e, "memory_peak_gb") for e in _events(tail, "finished")]
     return PastRun(
         settings, statistics.median(times), kind_of(settings.base), device, precision, started.get("packed") is True, max(peaks, default=0.0)
     )  # fmt: skip

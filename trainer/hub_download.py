@@ -16,6 +16,7 @@ from trainer import hub, hub_listing
 from trainer.errors import ModelError
 from trainer.run_folder import write_atomically
 from trainer.tasks import quiet
+from trainer.user_folders import free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +70,6 @@ def check_space(listing: Listing) -> None:
             f"{listing.name} needs {listing.missing_bytes / 1e9:.1f} GB more, but the disk of {listing.folder} has only "
             f"{free / 1e9:.1f} GB free. Free some space, or set HF_HOME to a folder on another disk and start again."
         )
-
-
-def free_bytes(folder: Path) -> int:
-    """Room on the disk where the folder is or will be."""
-    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 
 class _Told:

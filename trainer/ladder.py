@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import gc
 import re
 import traceback
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import torch
 
-from trainer import checkpoint, heap, rungs
+from trainer import checkpoint, rungs
 from trainer import device as devices
 from trainer.errors import RunError, os_message
 from trainer.events import Adapted, Warned
@@ -186,7 +185,7 @@ class Ladder:
     def _make_anew(self, snapshot: checkpoint.Snapshot | None) -> None:
         """Prepares the run again as it is lowered now, with the weights and the optimizer of the snapshot, if any."""
         self.close()
-        collect()
+        devices.collect()
         self._prepare(self._emit)
         if snapshot is not None:
             snapshot.put_back(self.session.trained)
@@ -205,14 +204,4 @@ class Ladder:
             self._session.backbone.free_vae()
             if not self._session.settings.train_text_encoder:
                 self._session.backbone.free_text_encoders()
-        collect()
-
-
-def collect() -> None:
-    """Gives what nobody uses back to the system."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
-    heap.trim()
+        devices.collect()

@@ -18,6 +18,7 @@ from trainer import lora_kinds
 from trainer.errors import ModelError
 from trainer.families import FAMILIES, lora_keys, lora_names
 from trainer.lora_file import shown, table
+from trainer.number_formats import FLOATS, INTEGERS
 from trainer.weights_file import Reader
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ if TYPE_CHECKING:
 CONFIGURATION = "lora_adapter_metadata"  # where diffusers keeps PEFT's settings
 _CONFIGURATION_FILE = "adapter_config.json"  # where PEFT keeps them, beside the file
 _MAX_CONFIGURATION_BYTES = 1_000_000
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
-}  # fmt: skip
+_DTYPES = FLOATS | INTEGERS
 _KEPT = (torch.float32, torch.float16, torch.bfloat16)
 _SIMPLE_PATTERN = re.compile(
     r"[\w.\\^$*+\[\]-]{1,300}"

@@ -115,9 +115,9 @@ def need(work: Work) -> Need:
 def will_pack(work: Work) -> bool:
     """Whether the worker will keep frozen weights packed, by the rule of `trainer.device.packs`."""
     s, spot = work.settings, work.spot
-    if spot.kind != "cpu" or spot.precision == "fp16" or s.packed_weights == "off" or s.dora:
+    if spot.kind != "cpu" or spot.precision == "fp16" or s.packing == "off":
         return False
-    if s.packed_weights == "on" or spot.memory is None:
+    if s.packing == "on" or spot.memory is None:
         return True
     taken = MEASURED["cpu"].libraries + sum(_resident(work, packs=False).values())
     return 2 * _packed_copy(work) < spot.memory.free - taken
@@ -142,13 +142,16 @@ def _resident(work: Work, *, packs: bool) -> dict[str, int]:
     """What stays in memory from the first step to the last."""
     numbers = sum(item.parameters for item in work.layers)
     state = adapter_sizes.state_bytes(work.layers, work.settings.optimizer, eight_bit=work.spot.kind != "mps")
-    unet = weight_bytes(work, "unet")
-    if work.settings.offload and work.spot.kind == "cuda":
-        unet = _while_offloaded(work)
-    out = {"the base model": unet + sum(weight_bytes(work, part) for part in _trained_text(work))}
+    out = {"the base model": _unet_bytes(work) + sum(weight_bytes(work, part) for part in _trained_text(work))}
     if packs:
         out["packed weights"] = _packed_copy(work)
     return out | {"the LoRA": 8 * numbers, "the optimizer": state}
+
+
+def _unet_bytes(work: Work) -> int:
+    """Of the UNet, where it is computed."""
+    offloaded = work.settings.offload and work.spot.kind == "cuda"
+    return _while_offloaded(work) if offloaded else weight_bytes(work, "unet")
 
 
 def _while_offloaded(work: Work) -> int:
@@ -201,20 +204,10 @@ def _step(work: Work, *, packs: bool) -> dict[str, int]:
 
 
 def computed_again(unet: Iterable[Piece], mode: str) -> set[str]:
-    """Names of the pieces whose insides are not kept; as `trainer.checkpointing` chooses them.
-
-    some: the transformers that hold half of what all of them hold, the narrow ones of high resolution first.
-    """
+    """Names of the pieces whose insides are not kept; as `trainer.checkpointing` chooses them."""
     if mode != "some":
         return {piece.name for piece in unet if mode == "all" and piece.kind in ("resnet", "attention")}
-    found = sorted((piece for piece in unet if piece.depth), key=lambda piece: piece.outputs)
-    kept = {piece.name: piece.outputs * piece.depth * 0.25**piece.level for piece in found}
-    out: set[str] = set()
-    for name in kept:
-        if sum(kept[n] for n in out) >= 0.5 * sum(kept.values()):
-            break
-        out.add(name)
-    return out
+    return set(anatomy.neediest((p.name, p.outputs, p.depth, p.level) for p in unet if p.depth))
 
 
 def _adapted_names(work: Work) -> dict[str, int]:
@@ -236,7 +229,7 @@ def _kept(work: Work, piece: Piece, positions: int, ranks: Mapping[str, int], *,
         case "attention":
             width = piece.outputs * positions
             outer = (element + norm) * width
-            each = (25 * element + 3 * norm) * width + 4 * element * piece.outputs * _tokens(work)
+            each = (25 * element + 3 * norm) * width + 4 * element * piece.outputs * tokens(work.settings)
             return outer + piece.depth * each + adapters
         case "sampler":
             return (0 if packs else element) * piece.outputs * positions * (
@@ -248,7 +241,7 @@ def _kept(work: Work, piece: Piece, positions: int, ranks: Mapping[str, int], *,
 def _adapter_kept(work: Work, layer: Layer, positions: int, rank: int) -> float:
     """What an adapter keeps besides its layer's input: its inner numbers; peft's own way also an input in fp32."""
     if layer.name.endswith((".attn2.to_k", ".attn2.to_v", ".time_emb_proj")):
-        positions = _tokens(work)
+        positions = tokens(work.settings)
     inner = work.spot.element * rank * positions
     s = work.settings
     if layer.kernel <= 1 and not s.dropout and not s.dora:
@@ -274,8 +267,9 @@ def _scratch(work: Work, piece: Piece, positions: int) -> float:
     return work.spot.element * numbers
 
 
-def _tokens(work: Work) -> int:
-    return _TOKENS * work.settings.max_tokens // 75
+def tokens(settings: TrainingSettings) -> int:
+    """Of a caption as the UNet is told it."""
+    return _TOKENS * settings.max_tokens // 75
 
 
 def _text_kept(work: Work, part: str) -> float:
@@ -283,7 +277,7 @@ def _text_kept(work: Work, part: str) -> float:
     text = work.body.text[part]
     layer = 10 * text.width + 3 * text.inner
     again = work.settings.gradient_checkpointing == "all"
-    numbers = (text.depth * text.width + layer if again else text.depth * layer) * _tokens(work)
+    numbers = (text.depth * text.width + layer if again else text.depth * layer) * tokens(work.settings)
     return work.spot.element * numbers * work.pictures
 
 
@@ -325,18 +319,15 @@ def _captions(work: Work, fixed: Mapping[str, int]) -> Stage:
         {
             **fixed,
             "the text encoders": weights,
-            "intermediate results": 4 * work.spot.element * widest * 8 * _tokens(work),
+            "intermediate results": 4 * work.spot.element * widest * 8 * tokens(work.settings),
         },
     )
 
 
 def _loading(work: Work, fixed: Mapping[str, int]) -> Stage:
     """The UNet with its largest weight as it is stored."""
-    unet = weight_bytes(work, "unet")
-    if work.spot.kind == "cuda" and work.settings.offload:
-        unet = _while_offloaded(work)
     largest = max(layer.weights for layer in work.body.layers("unet"))
-    return Stage("loading the base model", {**fixed, "the base model": unet, "reading": 2 * 4 * largest})
+    return Stage("loading the base model", {**fixed, "the base model": _unet_bytes(work), "reading": 2 * 4 * largest})
 
 
 def _preview(work: Work, resident: Mapping[str, int]) -> Stage:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import resources
-from trainer import dataset, families, hub, lora_kinds
+from trainer import dataset, families, hub, lora_kinds, user_folders
 from trainer.errors import AtelierError, ConfigError, RunError, os_message
 from trainer.settings import DEMO, TrainingSettings, info
 
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def check(settings: TrainingSettings) -> None:
-    """Refuses a run that would certainly fail; nothing is written.
+def check(settings: TrainingSettings) -> Findings:
+    """Refuses a run that would certainly fail, and tells what it found of another; nothing is written.
 
     Raises:
         AtelierError: the pictures, the base model, the LoRA to start from or the runs folder cannot be used.
     """
-    for _field, error in look(settings).problems:
+    found = look(settings)
+    for _field, error in found.problems:
         raise error
+    return found
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found. prior: the regularisation pictures; problems: each with the setting to mend it with."""
+    """What was found. data: the training pictures; prior: those for regularisation; problems: each with the setting to mend it with."""
 
     family: Family | None
+    data: DataSet | None
     prior: DataSet | None
     problems: tuple[tuple[str, AtelierError], ...]
 
@@ -65,7 +68,7 @@ def look(settings: TrainingSettings, data: DataSet | None = None) -> Findings:
     if (start := settings.start_from) is not None:
         attempt("start_from", lambda: check_lora(start, family, dora=settings.dora))
     attempt("runs_folder", lambda: _check_writable(settings.runs_folder.expanduser().absolute()))
-    return Findings(family, sets.get("regularization"), tuple(problems))
+    return Findings(family, pictures, sets.get("regularization"), tuple(problems))
 
 
 def base_path(base: str) -> Path:
@@ -101,7 +104,7 @@ def check_lora(path: Path, family: Family | None = None, *, dora: bool | None = 
 
 def _check_writable(folder: Path) -> None:
     """The nearest folder that exists must let us write, or the run could not be kept."""
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    existing = user_folders.existing(folder)
     if not existing.is_dir():
         raise RunError(f"The runs folder {folder} is a file; choose a folder.")
     if not os.access(existing, os.W_OK | os.X_OK):

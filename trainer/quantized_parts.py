@@ -22,6 +22,7 @@ import torch
 
 from trainer import quantized
 from trainer.errors import ConfigError, ModelError
+from trainer.number_formats import FLOATS, INTEGERS
 from trainer.run_folder import write_atomically
 from trainer.tasks import Tell, quiet
 from trainer.user_folders import user_cache_folder
@@ -41,9 +42,7 @@ KEPT_BYTES = 12_000_000_000  # of all parts together; those that were not used f
 _SPARE_BYTES = 1_000_000_000  # that must stay free on the disk
 _FORMAT = 1  # of what is kept: another number makes all of it anew
 _ABANDONED_S = 86_400  # after which half a file can only be that of a process that was killed
-_NAMES = {
-    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.uint8: "U8", torch.int8: "I8", torch.float64: "F64",
-}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in (FLOATS | INTEGERS).items()}
 
 
 @dataclass(frozen=True)

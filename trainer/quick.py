@@ -75,8 +75,5 @@ def _offload(unet: torch.nn.Module, device: torch.device, warn: Callable[[str], 
 
 
 def _packs(parts: list[torch.nn.Module], settings: TrainingSettings, work: Work) -> bool:
-    wanted = settings.packed_weights
-    if wanted == "auto" and settings.quantization != "none":
-        wanted = "off"  # who quantises is short of memory, not of time
     cost = sum(packed.packed_bytes(part) for part in parts) * work.processes
-    return not settings.dora and devices.packs(wanted, work.device, work.dtype, cost)
+    return devices.packs(settings.packing, work.device, work.dtype, cost)

@@ -265,6 +265,16 @@ class TrainingSettings(BaseModel):
         return self.name or self.trigger or self.data.name or self._name_of_more or concept or "lora"
 
     @property
+    def packing(self) -> str:
+        """`packed_weights` as it counts: never with DoRA, and beside a quantised base only on demand.
+
+        Who quantises is short of memory, not of time.
+        """
+        if self.dora or (self.packed_weights == "auto" and self.quantization != "none"):
+            return "off"
+        return self.packed_weights
+
+    @property
     def _name_of_more(self) -> str:
         first = self.more_data[0] if self.more_data else Path()
         return first.parent.name if first.suffix.lower() in SUFFIXES else first.name

@@ -1,8 +1,9 @@
-"""Where this system keeps what can be made again. Imports no torch."""
+"""Where this system keeps what can be made again, and how much room there is. Imports no torch."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,3 +19,17 @@ def user_cache_folder() -> Path:
     else:
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return root / "lora-atelier"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there. folder: an absolute path."""
+    return next(p for p in (folder, *folder.parents) if p.exists())
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk where the folder is or will be.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    return shutil.disk_usage(existing(folder)).free

@@ -29,6 +29,7 @@ class ExportProgress(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.space(1))
         column.addWidget(self._progress)
+        self._progress.show()
         column.addWidget(self.cancel_button, 0, Qt.AlignmentFlag.AlignHCenter)
         exporter.started.connect(self._on_started)
         exporter.progressed.connect(self._progress.tell)
@@ -43,7 +44,6 @@ class ExportProgress(QWidget):
 
     def _on_started(self) -> None:
         self._progress.begin()
-        self._progress.show()
         self.cancel_button.setEnabled(True)
         self.show()
 

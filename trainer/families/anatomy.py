@@ -28,6 +28,8 @@ TEXT_TARGETS = {
     "feed_forward": (".mlp.fc1", ".mlp.fc2"),
 }
 
+_SHARE = 0.5  # of what a UNet's transformers keep, that `neediest` names
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -141,8 +143,27 @@ def of(base: Path, vae: Path | None = None) -> Anatomy:
 
 def targeted(layers: Iterable[Layer], targets: Iterable[str], table: Mapping[str, tuple[str, ...]]) -> list[Layer]:
     """Those of the layers that get adapters."""
-    ends = tuple(end for target in targets for end in table.get(target, ()))
-    return [layer for layer in layers if layer.name.endswith(ends)] if ends else []
+    ends = endings(targets, table)
+    return [layer for layer in layers if layer.name.endswith(ends)]
+
+
+def endings(targets: Iterable[str], table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """How the names of the layers of these targets end; for `str.endswith`."""
+    return tuple(end for target in targets for end in table.get(target, ()))
+
+
+def neediest(transformers: Iterable[tuple[str, int, int, int]]) -> list[str]:
+    """Names of the transformers that hold half of what all of them hold, those first that win most for the time they cost.
+
+    transformers: of a UNet, each with name, width, depth and level. What one keeps for the way back grows with pixels x width
+    x depth, and computing it again with pixels x width^2 x depth; so the narrow ones of high resolution come first.
+    """
+    found = sorted(transformers, key=lambda one: one[1])
+    kept = [width * depth * 0.25**level for _, width, depth, level in found]
+    out: list[str] = []
+    while sum(kept[: len(out)]) < _SHARE * sum(kept):
+        out.append(found[len(out)][0])
+    return out
 
 
 def _vae_folder(vae: Path) -> Path:

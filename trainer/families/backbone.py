@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from trainer import heap, prompt_syntax
-from trainer.families.anatomy import TEXT_TARGETS, UNET_TARGETS
+from trainer import device as devices
+from trainer import prompt_syntax
+from trainer.families.anatomy import TEXT_TARGETS, UNET_TARGETS, endings
 from trainer.families.folder import FolderSource
 from trainer.families.single_file import FileSource
 
@@ -111,12 +111,12 @@ class Backbone:
     def free_text_encoders(self) -> None:
         """Lets the text encoders leave memory."""
         self.text_encoders = {}
-        _collect()
+        devices.collect()
 
     def free_vae(self) -> None:
         """Lets the autoencoder leave memory."""
         self.vae = None
-        _collect()
+        devices.collect()
 
     def part(self, name: str) -> torch.nn.Module:
         """The UNet or a text encoder by its part name."""
@@ -163,10 +163,10 @@ class Backbone:
 
     def lora_modules(self, targets: Iterable[str], *, text: bool) -> dict[str, list[str]]:
         """Module paths that get adapters, by part, in the model's order."""
-        unet_ends = tuple(end for t in targets for end in UNET_TARGETS[t])
+        unet_ends = endings(targets, UNET_TARGETS)
         assert self.unet is not None, "the UNet is not loaded"
         out = {"unet": [n for n, _ in self.unet.named_modules() if n.endswith(unet_ends)]}
-        text_ends = tuple(end for t in targets for end in TEXT_TARGETS.get(t, ()))
+        text_ends = endings(targets, TEXT_TARGETS)
         if text and text_ends:
             for part, encoder in self.text_encoders.items():
                 out[part] = [n for n, _ in encoder.named_modules() if n.endswith(text_ends)]
@@ -234,10 +234,3 @@ class Source(Protocol):
 
     def fingerprint(self, parts: list[str]) -> str:
         """Tells the parts from those of other models."""
-
-
-def _collect() -> None:
-    gc.collect()
-    heap.trim()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -11,14 +11,11 @@ from accelerate import init_empty_weights
 from transformers import PreTrainedModel
 
 from trainer.errors import ModelError
+from trainer.number_formats import FLOATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from io import RawIOBase
-
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Stored:
     @property
     def torch_dtype(self) -> torch.dtype | None:
         """The format, or None when it is none that weights have."""
-        return _DTYPES.get(self.dtype)
+        return FLOATS.get(self.dtype)
 
 
 def empty_model(kind: type[Any], config: dict[str, Any]) -> Any:
