@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from diffusers.models.attention_processor import Attention
 
-LEAST_TOKENS = 256  # with fewer, torch's own kernel is quicker
+LEAST_TOKENS = 512  # with fewer, a step was no quicker (tests.benchmarks.step_speed 256)
 _BLOCK = 2**21  # scores in a block
 _LANES = 16  # products whose width is a multiple of this are quickest
 _SAMPLE = 64  # keys from which a query's offset is estimated
