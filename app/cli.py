@@ -195,6 +195,8 @@ def _follow(folder: RunFolder, wrapper: tuple[str, ...] = (), *, fresh: bool = F
     progress.close()
     worker.close()
     outcome = worker.outcome
+    if not wrapper:
+        outcome.lower_after_kill()
     if not outcome.was_successful:
         print(f"Error: {outcome.sentence()}", file=sys.stderr)
         if fresh and not progress.started and outcome.failed is not None and not outcome.failed.unforeseen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
@@ -13,9 +12,8 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from app import run_record
 from app.texts import tr
 from app.worker_process import Outcome, WorkerProcess, missing_program
-from trainer import control, rungs
+from trainer import control
 from trainer import events as e
-from trainer.errors import AtelierError
 from trainer.run_folder import new_lines
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from trainer.run_folder import RunFolder
 
 FOLLOW_MS = 250
-_KILLED = -9  # the exit code of a worker that the system ended; there is no such signal on Windows
 SLICE_MS = 8  # events are taken in slices of this length, so that a flood of them never blocks the window
 
 
@@ -51,13 +48,12 @@ class RunController(QObject):
         super().__init__(parent)
         self.folder = folder
         self.record: RunRecord = run_record.read(folder)
-        self.outcome = Outcome(folder, self.record.finished, self.record.failed)
+        self.outcome = Outcome(folder, self.record.finished, self.record.failed, started=self.record.started)
         self._wrapper = wrapper
         self._worker: WorkerProcess | None = None
         self._events: queue.SimpleQueue[e.Event | None] = queue.SimpleQueue()  # None: the worker is gone
         self._woken = False  # whether `_on_arrived` will still look into the queue
         self._killed = False
-        self._lowered = ""  # what needs less memory in the next worker
         self._arrived.connect(self._on_arrived)
         self._follower = QTimer(self, interval=FOLLOW_MS)
         self._follower.timeout.connect(self._on_follow)
@@ -78,7 +74,7 @@ class RunController(QObject):
     def start(self) -> None:
         """Starts the worker; a run with checkpoints goes on from the last one. A worker that cannot start ends the run."""
         assert not self.is_running
-        self._killed, self._lowered = False, ""
+        self._killed = False
         self._set_state("starting")
         try:
             self._worker = WorkerProcess(self.folder, self._wrapper, log=True)
@@ -94,7 +90,7 @@ class RunController(QObject):
         """Follows a worker that is at work in this folder already."""
         assert not self.is_running
         self.record = run_record.read(self.folder)
-        self.outcome = Outcome(self.folder, self.record.finished, self.record.failed)
+        self.outcome = Outcome(self.folder, self.record.finished, self.record.failed, started=self.record.started)
         self._read_to = self.record.read_to
         self._follower.start()
         self.stateChanged.emit(self.state)
@@ -153,8 +149,6 @@ class RunController(QObject):
             return tr("You ended the run at once. What was saved before is kept. {way_on}", way_on=way_on)
         if self.outcome.problem and self._wrapper:
             way_on = tr("Look at “Where runs are computed” in the menu. {way_on}", way_on=way_on)
-        if self._lowered:
-            way_on = tr("{way_on} It will then need less memory: {what}.", way_on=way_on, what=self._lowered)
         return self.outcome.sentence(way_on)
 
     def log_tail(self) -> str:
@@ -229,21 +223,12 @@ class RunController(QObject):
         if self._worker is not None:
             self._worker.close()
             self._worker = None
-        self._lower_after_kill()
+        if not (self._killed or self._wrapper):
+            self.outcome.lower_after_kill()
         if self.record.state in run_record.ACTIVE:
             self._set_state("failed" if self.outcome.problem else "lost")
         self.record.checkpoints = self.folder.checkpoints()
         self.ended.emit()
-
-    def _lower_after_kill(self) -> None:
-        """A worker on the CPU that the system ended has most likely filled the memory; the next one needs less."""
-        started = self.record.started
-        if self.outcome.returncode != _KILLED or self._killed or self._wrapper or self.outcome.finished:
-            return
-        if started is not None and started.device != "cpu":
-            return
-        with contextlib.suppress(AtelierError, OSError):  # then it is resumed as it was
-            self._lowered = rungs.lower_after_kill(self.folder, packed=started is None or started.packed)
 
     def _set_state(self, state: str) -> None:
         if state != self.record.state:

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.errors import ConfigError
-from trainer.events import Command, Event, Failed, Finished, ProtocolError, decode, encode
+from trainer import rungs
+from trainer.errors import AtelierError, ConfigError
+from trainer.events import Command, Event, Failed, Finished, ProtocolError, Started, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trainer.run_folder import RunFolder
 
+_KILLED = -9  # the exit code of a worker that the system ended; there is no such signal on Windows
 LOG_LINES, LOG_BYTES = 12, 32_768  # of the log's end that a crash shows
 
 
@@ -77,7 +79,8 @@ def missing_program(wrapper: tuple[str, ...]) -> str:
 class Outcome:
     """How a worker ended. Testable without a process: feed it events and an exit code.
 
-    problem: why it could not be started at all; garbage: lines that were no events.
+    started: what it told when training began; problem: why it could not be started at all; garbage: lines that were no
+    events; lowered: in what the next worker needs less memory.
     """
 
     folder: RunFolder
@@ -86,6 +89,8 @@ class Outcome:
     returncode: int | None = None
     garbage: list[str] = field(default_factory=list)
     problem: str = ""
+    started: Started | None = None
+    lowered: str = ""
 
     def take(self, event: Event) -> None:
         """Remembers the last word."""
@@ -93,6 +98,16 @@ class Outcome:
             self.finished = event
         elif isinstance(event, Failed):
             self.failed = event
+        elif isinstance(event, Started):
+            self.started = event
+
+    def lower_after_kill(self) -> None:
+        """A worker on this machine's CPU that the system ended has most likely filled the memory; the next one needs less."""
+        on_cpu = self.started is None or self.started.device == "cpu"
+        if self.returncode == _KILLED and on_cpu and self.finished is None:
+            with contextlib.suppress(AtelierError, OSError):  # then it is resumed as it was
+                packed = self.started is None or self.started.packed
+                self.lowered = rungs.lower_after_kill(self.folder, packed=packed)
 
     @property
     def was_successful(self) -> bool:
@@ -116,6 +131,8 @@ class Outcome:
                 if steps
                 else "Start it again."
             )
+        if self.lowered:
+            way_on = f"From now on the run needs less memory: {self.lowered}. {way_on}"
         if self.problem:
             return f"The worker could not be started: {self.problem.rstrip('.')}. {way_on}"
         said = f" What it said last could not be understood: {self.garbage[-1].rstrip('.')}." if self.garbage else ""

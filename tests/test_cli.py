@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from app import worker_process
 from app.cli import main
 from tests.runs import make_run
 from tests.runs import train as train_here
-from trainer import __version__
+from trainer import __version__, run_folder, rungs, settings_file
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -291,3 +292,19 @@ def test_help_of_train_explains_every_setting(cli: Cli) -> None:
 
 def test_inspect_of_something_else_is_one_sentence(mistake: Callable[..., str], pictures: Path) -> None:
     assert "is not a .safetensors file" in mistake("inspect", pictures / "0.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+def test_a_run_that_the_system_killed_needs_less_memory_when_it_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_folder.RunFolder(tmp_path)
+    folder.settings_path.write_text(settings_file.dumps(settings_file.from_dict({"batch_size": 2})), encoding="utf-8")
+    dies = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(worker_process, "command_for", lambda path, wrapper=(): dies)
+    assert main(["train", str(tmp_path)]) == 1
+    said = "From now on the run needs less memory: frozen weights are no longer kept packed."
+    assert said in capsys.readouterr().err
+    assert rungs.lowered(folder).packed_weights == "off"
+    assert main(["train", str(tmp_path), "--worker", "env"]) == 1
+    assert "less memory" not in capsys.readouterr().err, "the memory of another machine, perhaps"

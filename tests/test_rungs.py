@@ -14,7 +14,7 @@ from trainer.rungs import KILLED, PREPARING, PREVIEW, SAVING, STEP, UPDATE, VALI
 if TYPE_CHECKING:
     from pathlib import Path
 
-CPU, PACKED, GPU = Spot(False, False), Spot(False, True), Spot(True, False)
+CPU, PACKED, GPU, APPLE = Spot("cpu", False), Spot("cpu", True), Spot("cuda", False), Spot("mps", False)
 
 
 def folder_with(path: Path, **values: Any) -> RunFolder:
@@ -51,6 +51,7 @@ SOME, ALL = {"gradient_checkpointing": "some"}, {"gradient_checkpointing": "all"
         (STEP, PACKED, {"packed_weights": "off", "gradient_checkpointing": "all"}, ["frees"]),
         (STEP, GPU, {"gradient_checkpointing": "all"}, ["frees", {"offload": True}]),
         (STEP, GPU, {"gradient_checkpointing": "all", "offload": True}, ["frees"]),
+        (STEP, APPLE, {"gradient_checkpointing": "all", "out_of_memory": "adapt_4bit"}, ["frees"]),
         (UPDATE, CPU, {}, ["frees", SOME, ALL]),
         (VALIDATION, CPU, {"batch_size": 1}, ["frees", {"micro_batch": 3}, {"micro_batch": 1}]),
         (PREVIEW, PACKED, {"out_of_memory": "adapt_4bit"}, ["frees", "tiles", {"packed_weights": "off"}]),

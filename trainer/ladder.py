@@ -153,7 +153,7 @@ class Ladder:
         """
         self._free()
         device = devices.choose(self._folder.settings().device) if self._session is None else self._session.device
-        spot = rungs.Spot(device.type != "cpu", self._session is None or self._session.packed)
+        spot = rungs.Spot(device.type, self._session is None or self._session.packed)  # type: ignore[arg-type]
         rung = rungs.following(self._folder, what, spot)
         if rung is None:
             if what in _LEFT_OUT and self._folder.settings().out_of_memory != "stop":

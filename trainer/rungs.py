@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from trainer.machine import Kind
     from trainer.run_folder import RunFolder
     from trainer.settings import TrainingSettings
 
@@ -60,9 +61,9 @@ class Adapted:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a run is. on_gpu: whether it computes there; packed: whether its frozen weights are, or may be, kept packed."""
+    """Where a run is: the kind of device, and whether its frozen weights are, or may be, kept packed there."""
 
-    on_gpu: bool
+    kind: Kind
     packed: bool
 
 
@@ -133,7 +134,7 @@ def lower_after_kill(folder: RunFolder, *, packed: bool) -> str:
         ConfigError: run.toml cannot be used.
         OSError: the run folder cannot be written.
     """
-    spot, words = Spot(on_gpu=False, packed=packed), ""
+    spot, words = Spot("cpu", packed), ""
     while rung := following(folder, KILLED, spot):
         take(folder, rung)
         words = rung.words
@@ -158,7 +159,7 @@ def _tiles(settings: TrainingSettings, adapted: Adapted, spot: Spot, work: str) 
 
 
 def _unpacks(settings: TrainingSettings, adapted: Adapted, spot: Spot, work: str) -> Rung | None:
-    if not spot.packed or spot.on_gpu or settings.packed_weights == "off":
+    if not spot.packed or spot.kind != "cpu" or settings.packed_weights == "off":
         return None
     return Rung("unpacked", "frozen weights are no longer kept packed", {"packed_weights": "off"})
 
@@ -179,13 +180,13 @@ def _halves(settings: TrainingSettings, adapted: Adapted, spot: Spot, work: str)
 
 
 def _offloads(settings: TrainingSettings, adapted: Adapted, spot: Spot, work: str) -> Rung | None:
-    if not spot.on_gpu or settings.offload:
+    if spot.kind != "cuda" or settings.offload:
         return None
     return Rung("offload", "frozen blocks wait in the computer's memory for their turn", {"offload": True})
 
 
 def _quantizes(settings: TrainingSettings, adapted: Adapted, spot: Spot, work: str) -> Rung | None:
-    if settings.out_of_memory != "adapt_4bit" or settings.quantization == "nf4":
+    if settings.out_of_memory != "adapt_4bit" or settings.quantization == "nf4" or spot.kind == "mps":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
         return None

@@ -160,7 +160,7 @@ def test_a_run_that_the_system_killed_is_resumed_with_less_memory(
     what = "the blocks that need most are computed twice instead of kept"
     assert controller.sentence() == (
         "The worker was ended by SIGKILL (often the system ran out of memory) before the run was finished. "
-        f"Press Start again. It will then need less memory: {what}."
+        f"From now on the run needs less memory: {what}. Press Start again."
     )
     assert rungs.lowered(folder).gradient_checkpointing == "some" and folder.settings().gradient_checkpointing == "off"
     run(controller, qtbot)
