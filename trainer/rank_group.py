@@ -187,6 +187,7 @@ class RankGroup(Ranks):
         try:
             yield
         except RuntimeError as error:
+            self._watch.go_home_if_over()
             raise RunError(self._watch.last_words(2.0).message) from error
 
 
@@ -240,6 +241,12 @@ class _Watch:
             f"One of the run's {self._launch.world} processes ended without a word, often because the system ran out of memory; "
             "so the others were ended too. What was saved is kept; the log may say more. Resume the run, perhaps with fewer processes."
         )
+
+    def go_home_if_over(self) -> None:
+        """Ends this process, well, when the first one is done: its connection may break before the thread looks again."""
+        with contextlib.suppress(RuntimeError):  # the store is gone too, so nobody can say that all is well
+            if self._launch.number and self._has(_OVER):
+                os._exit(0)
 
     def _run(self) -> None:
         while not self._end.is_set():
