@@ -152,6 +152,15 @@ def test_the_seed_reproduces_the_start_and_a_fresh_adapter_changes_nothing(tiny_
     assert same(outputs(backbone), base)
 
 
+def test_weights_are_copied_unless_told_otherwise(tiny_models: dict[str, Path]) -> None:
+    adapter = adapted(loaded(tiny_models["sd1"]))
+    copied, shared = adapter.tensors(), adapter.tensors(copied=False)
+    assert all(torch.equal(copied[key], shared[key]) for key in shared)
+    with torch.no_grad():
+        adapter.parameters()[0].add_(1)
+    assert sum(not torch.equal(copied[key], shared[key]) for key in shared) == 1
+
+
 def test_3x3_convolutions_have_their_own_rank_and_alpha(tiny_models: dict[str, Path]) -> None:
     backbone = loaded(tiny_models["sd1"])
     tensors = adapted(backbone, targets=ALL[1:], rank=4, alpha=4.0, conv_rank=2, conv_alpha=1.0).tensors()

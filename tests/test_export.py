@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -148,6 +149,23 @@ def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path: Path, monkeypatch: 
         export.write(path, tensors(scale=2), METADATA, "fp16")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path], "a temporary file is left over"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of a file")
+def test_a_disk_that_fills_while_the_tensors_are_written_is_told_as_one(tmp_path: Path) -> None:
+    """The library's own errors are no OSErrors."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(
+            RunError, match=r"The LoRA file a\.safetensors could not be written: File too large \(.*\)\."
+        ):
+            export.write(tmp_path / "a.safetensors", tensors(), METADATA, "fp32")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

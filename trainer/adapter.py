@@ -71,16 +71,18 @@ class Adapter:
         sizes = Counter(Size(layer.r[_NAME], float(layer.lora_alpha[_NAME])) for layer in self.layers.values())
         return sizes.most_common(1)[0][0]
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The weights under the names of LoRA files, fp32 on the CPU; each module has its alpha."""
+    def tensors(self, *, copied: bool = True) -> dict[str, torch.Tensor]:
+        """The weights under the names of LoRA files, fp32 on the CPU; each module has its alpha.
+
+        copied: else those that are so already are the parameters themselves, which change when training goes on.
+        """
         out: dict[str, torch.Tensor] = {}
         for (part, module), layer in self.layers.items():
             stem = self.backbone.stems(part, module)[0]
             for key, parameter in _weights(layer):
                 value = parameter.detach().float().cpu()
-                out[f"{stem}.{key}"] = (
-                    _as_dora_scale(value, layer) if key == "dora_scale" else value.contiguous().clone()
-                )
+                value = _as_dora_scale(value, layer) if key == "dora_scale" else value.contiguous()
+                out[f"{stem}.{key}"] = value.clone() if copied else value
             out[f"{stem}.alpha"] = torch.tensor(float(layer.lora_alpha[_NAME]))
         return out
 

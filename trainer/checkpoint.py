@@ -18,6 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from trainer import export
 from trainer.errors import DivergedError, RunError, os_message
 from trainer.run_folder import write_folder_atomically
 
@@ -60,7 +61,9 @@ class Snapshot:
 
 
 def save(folder: RunFolder, step: int, trained: Trained, metadata: dict[str, str], keep: int) -> Path:
-    """Writes the checkpoint of `step` and then removes all but the last `keep` (0 keeps all).
+    """Writes the checkpoint of `step` and then removes all but the last `keep` (0 keeps all). On a CPU nothing is copied.
+
+    metadata: of the LoRA file; the hashes of its tensors are added.
 
     Raises:
         DivergedError: a weight is not finite; nothing is written.
@@ -79,8 +82,8 @@ def save(folder: RunFolder, step: int, trained: Trained, metadata: dict[str, str
     }
 
     def write(path: Path) -> None:
-        (path / "lora.safetensors").write_bytes(safetensors.torch.save(trained.adapter.tensors(), metadata))
-        (path / "state.safetensors").write_bytes(safetensors.torch.save(tensors))
+        export.save(path / "lora.safetensors", trained.adapter.tensors(copied=False), metadata)
+        export.save(path / "state.safetensors", tensors)
         (path / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
     path = folder.checkpoint(step)
@@ -120,7 +123,7 @@ def lora_file(folder: RunFolder, step: int) -> Path:
 def _packed(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     """The value as JSON; its tensors go into `tensors`. Keys that are numbers are kept as pairs."""
     if isinstance(value, torch.Tensor):
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.detach().cpu().contiguous()
         return {_TENSOR: name}
     if isinstance(value, dict):
         return {"$items": [[k, _packed(v, f"{name}.{k}", tensors)] for k, v in value.items()]}

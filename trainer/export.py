@@ -6,6 +6,8 @@ Keys: `<stem>.lora_down.weight`, `<stem>.lora_up.weight`, `<stem>.alpha` (and `.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from typing import TYPE_CHECKING
 
 import safetensors
@@ -39,7 +41,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
             f"Layer {bad} holds numbers that {precision} cannot hold, so no file is written. Export in bf16 or fp32, or an earlier checkpoint."
         )
     try:
-        _save(path, cast, metadata)
+        write_atomically(path, lambda p: save(p, cast, metadata))
         same = _is_as_written(path, cast)
     except OSError as error:
         raise RunError(os_message(f"The LoRA file {path.name} could not be written", error)) from error
@@ -52,11 +54,6 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
             f"The LoRA file {path.name} did not come back as it was written. Check the disk and export again."
         )
     return max(float((cast[key].float() - value).abs().max()) for key, value in tensors.items())
-
-
-def _save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    raw = safetensors.torch.save(dict(tensors), with_hashes(tensors, metadata))
-    write_atomically(path, lambda p: p.write_bytes(raw))
 
 
 def _is_as_written(path: Path, tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -94,14 +91,34 @@ def from_checkpoint(
     return write(out, tensors, told, precision)
 
 
-def with_hashes(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> dict[str, str]:
-    """The metadata with `sshs_model_hash`, `sshs_legacy_hash` and `modelspec.hash_sha256` of exactly these tensors.
+def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes the tensors without a copy of them; where there is metadata, with the hashes of exactly these tensors.
 
-    As kohya: the tensors are serialised with the `ss_*` metadata alone. The model hash is the sha256 of the data section,
-    the legacy hash the first 8 digits of the sha256 of 64 KiB from 1 MiB on.
+    These are `sshs_model_hash`, `sshs_legacy_hash` and `modelspec.hash_sha256`. As kohya: the hashes are those of a file with the
+    `ss_*` metadata alone, which is written first and then replaced. The model hash is the sha256 of its data section, the
+    legacy hash the first 8 digits of the sha256 of 64 KiB from 1 MiB on.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    first = safetensors.torch.save(dict(tensors), {k: v for k, v in metadata.items() if k.startswith("ss_")})
-    data = memoryview(first)[8 + int.from_bytes(first[:8], "little") :]
-    digest = hashlib.sha256(data).hexdigest()
-    legacy = hashlib.sha256(first[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
-    return metadata | {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}
+    if metadata is None:
+        return _save_file(path, tensors)
+    _save_file(path, tensors, {k: v for k, v in metadata.items() if k.startswith("ss_")})
+    with path.open("rb") as file:
+        header_bytes = 8 + int.from_bytes(file.read(8), "little")
+        file.seek(0x100000)
+        legacy = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+        file.seek(header_bytes)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    hashes = {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}
+    return _save_file(path, tensors, {**metadata, **hashes})
+
+
+def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    try:
+        safetensors.torch.save_file(dict(tensors), path, metadata)
+    except safetensors.SafetensorError as error:  # how the library tells of a full disk
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error

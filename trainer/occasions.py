@@ -43,8 +43,8 @@ def anything_is_due(session: Session, step: int) -> bool:
 
 def save(session: Session, step: int, emit: Callable[[Event], None]) -> int:
     """Writes a checkpoint; returns the step."""
-    described = export.with_hashes(session.trained.adapter.tensors(), session.metadata_at(step))
-    path = checkpoint.save(session.folder, step, session.trained, described, session.settings.keep_checkpoints)
+    told, keep = session.metadata_at(step), session.settings.keep_checkpoints
+    path = checkpoint.save(session.folder, step, session.trained, told, keep)
     emit(CheckpointSaved(step, session.folder.relative(path)))
     return step
 
@@ -96,7 +96,7 @@ def write_export(session: Session, step: int, emit: Callable[[Event], None]) -> 
     """Writes the file for other programs; it takes its place once it is proved that they load it."""
     emit(Phase("Checking the LoRA file as other programs read it"))
     path = session.folder.export / f"{safe_name(session.settings.title)}.safetensors"
-    tensors, told = session.trained.adapter.tensors(), session.metadata_at(step)
+    tensors, told = session.trained.adapter.tensors(copied=False), session.metadata_at(step)
     if picture := cover.last_drawn(session.folder, step):
         try:
             told |= cover.entries(picture)
