@@ -79,6 +79,8 @@ class RunRecord:
             case e.Warned() | e.Adapted():
                 if event.message not in self.warnings:  # a worker that resumes the run says it again
                     self.warnings.append(event.message)
+                if isinstance(event, e.Adapted) and self.started is not None:
+                    self.started = event.applied(self.started)
             case e.Failed():
                 self.failed, self.state = event, "failed"
             case e.Finished():

@@ -31,7 +31,7 @@ from app.widgets.auto_caption_dialog import AutoCaptionDialog
 from app.widgets.edit_dialog import EditDialog
 from tests import tiny_tagger
 from tests.app.tool_files import write_lora
-from trainer import run_folder, settings_file
+from trainer import run_folder, rungs, settings_file
 from trainer.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ class Studio:
 
         return arrange
 
-    def training(self, state: str) -> Callable[[MainWindow], None]:
-        """The run of the studio in a state."""
+    def training(self, state: str, run: RunFolder | None = None) -> Callable[[MainWindow], None]:
+        """The run of the studio, or another one, in a state."""
 
         def arrange(shown: MainWindow) -> None:
             self.demo(shown)
-            controller = RunController(self.run)
+            controller = RunController(run or self.run)
             controller.record.state = state
             if state in ("failed", "lost"):
                 controller.outcome.returncode = -9 if state == "lost" else 1
@@ -206,15 +206,15 @@ class Studio:
         return arrange
 
 
-def made_up_run(parent: Path) -> RunFolder:
-    """A run folder with a plausible curve, whose previews are the demo's training pictures."""
+def made_up_run(parent: Path, *, adapted: bool = False) -> RunFolder:
+    """A run folder with a plausible curve, whose previews are the demo's training pictures. adapted: on a 4-bit base, lowered."""
     values = settings_file.read(resources.path("demo", "character.toml"))
     folder = run_folder.create(values.model_copy(update={"runs_folder": parent}))
     folder.samples.mkdir()
     lines: list[dict[str, object]] = [
         {"type": "hello", "protocol": 1, "version": "0", "run": str(folder.path)},
         {"type": "started", "step": 0, "total_steps": STEPS, "pictures": 16, "steps_per_epoch": 2, "trainable_parameters": 560_000,
-         "device": "cpu", "precision": "fp32"},
+         "device": "cpu", "precision": "bf16" if adapted else "fp32", "packed": True, "quantization": "nf4" if adapted else "none"},
     ]  # fmt: skip
     for step in range(STEPS + 1):
         if step:
@@ -232,6 +232,9 @@ def made_up_run(parent: Path) -> RunFolder:
             )
         if step % EVERY == 0:
             lines += _checkpoint(folder, step)
+    if adapted:
+        what = "frozen weights are no longer kept packed; a batch is computed 2 pictures at a time"
+        lines.append({"type": "adapted", "step": STEPS, "what": what, "why": rungs.STEP, "unpacks": True})
     folder.events_path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
     folder.log_path.write_text("Loading the base model\nstep 120 of 300\n", encoding="utf-8")
     return folder
@@ -286,6 +289,9 @@ def main() -> int:
         studio.shoot("training_empty", studio.place("training"))
         for state in ("training", "paused", "finished", "failed", "lost"):
             studio.shoot(f"training_{state}", studio.training(state))
+        lowered = made_up_run(Path(tempfile.mkdtemp()), adapted=True)
+        studio.shoot("training_adapted", studio.training("training", lowered))
+        studio.shoot("small_training_adapted", studio.training("training", lowered), size=(960, 640))
         studio.shoot("results_empty", lambda shown: shown.go("results"))
         studio.shoot("results", studio.results)
         studio.shoot("library_empty", lambda shown: (shown.go("library"), studio.spin(1)))

@@ -24,7 +24,7 @@ GOLDEN = {
     "hello": "protocol: int, version: str, run: str",
     "phase": "title: str, done: int = 0, total: int = 0",
     "warned": "message: str",
-    "adapted": "step: int, what: str, why: str",
+    "adapted": "step: int, what: str, why: str, unpacks: bool = False, quantization: str = ''",
     "started": "step: int, total_steps: int, pictures: int, steps_per_epoch: int, trainable_parameters: int, "
     "device: str, precision: str, packed: bool = False, quantization: str = 'none', processes: int = 1",
     "step_done": "step: int, loss: float, learning_rates: dict[str, float], seconds: float, memory_gb: float",

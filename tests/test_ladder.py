@@ -329,7 +329,8 @@ def test_a_base_that_may_be_quantised_is_when_nothing_else_helps(
     inject(Fault("forward", 2, 5, ERRORS[0]))
     folder = new_run(model, folders, tmp_path, out_of_memory="adapt_4bit", precision="bf16")
     events = train(folder)
-    assert [e.what for e in events if isinstance(e, Adapted)][-1] == "the base model is quantised to 4 bits"
+    told = [e for e in events if isinstance(e, Adapted)][-1]
+    assert (told.what, told.quantization) == ("the base model is quantised to 4 bits", "nf4")
     assert isinstance(events[-1], Finished) and events[-1].completed
     assert rungs.lowered(folder).quantization == "nf4" and folder.settings().quantization == "none"
 

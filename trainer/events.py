@@ -54,21 +54,6 @@ class Warned(Event):
 
 
 @dataclasses.dataclass(frozen=True)
-class Adapted(Event):
-    """Memory ran out, and the run goes on from `step` with less. what: is different now; why: what it was doing."""
-
-    step: int
-    what: str
-    why: str
-
-    @property
-    def message(self) -> str:
-        """For the user, e.g. "Memory ran out in a training step. The run goes on from step 12: ..."."""
-        start = f"goes on from step {self.step:,}" if self.step else "goes on"
-        return f"Memory ran out {self.why}. The run {start}: {self.what}."
-
-
-@dataclasses.dataclass(frozen=True)
 class Started(Event):
     """Training begins; step is 0 or where the run goes on. packed: whether frozen weights are kept packed for the CPU.
 
@@ -85,6 +70,31 @@ class Started(Event):
     packed: bool = False
     quantization: str = "none"
     processes: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted(Event):
+    """Memory ran out, and the run goes on from `step` with less. what: is different now; why: what it was doing.
+
+    unpacks: whether frozen weights are no longer kept packed; quantization: of the frozen weights, if that is what changes.
+    """
+
+    step: int
+    what: str
+    why: str
+    unpacks: bool = False
+    quantization: str = ""
+
+    @property
+    def message(self) -> str:
+        """For the user, e.g. "Memory ran out in a training step. The run goes on from step 12: ..."."""
+        start = f"goes on from step {self.step:,}" if self.step else "goes on"
+        return f"Memory ran out {self.why}. The run {start}: {self.what}."
+
+    def applied(self, started: Started) -> Started:
+        """What was told when training began, as it is now."""
+        packed, quantization = started.packed and not self.unpacks, self.quantization or started.quantization
+        return dataclasses.replace(started, packed=packed, quantization=quantization)
 
 
 @dataclasses.dataclass(frozen=True)

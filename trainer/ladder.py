@@ -164,7 +164,9 @@ class Ladder:
             rungs.take(self._folder, rung)
         except OSError as error:
             raise RunError(os_message("Memory is full, and what would need less could not be noted", error)) from error
-        self._emit(Adapted(step, rung.words, what))
+        changed = rung.settings
+        unpacks, quantization = changed.get("packed_weights") == "off", changed.get("quantization", "")
+        self._emit(Adapted(step, rung.words, what, unpacks, quantization))
         return rung
 
     def _take(self, rung: rungs.Rung) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,14 @@ def test_what_was_adapted_is_told_like_a_warning_once(tmp_path: Path) -> None:
     adapted = e.Adapted(3, "all blocks are computed twice", "in a training step")
     record = replayed([*PREPARING, started(), *steps(1, 3), adapted, adapted], tmp_path)
     assert record.warnings == ["A word.", "Another.", adapted.message] and record.state == "training"
+
+
+def test_what_was_adapted_changes_what_the_run_is_said_to_be(tmp_path: Path) -> None:
+    began = replace(started(), packed=True)
+    record = replayed([*PREPARING, began, e.Adapted(0, "x", "y", quantization="nf4")], tmp_path)
+    assert record.started == replace(began, quantization="nf4")
+    record.take(e.Adapted(0, "x", "y", unpacks=True))
+    assert record.started == replace(began, packed=False, quantization="nf4")
 
 
 def save_checkpoint(folder: RunFolder, step: int) -> None:
