@@ -104,9 +104,6 @@ def need(work: Work) -> Need:
     computing = MEASURED[work.spot.kind].computing[work.spot.element]
     resident = {"the program": fixed["the program"] + computing} | _resident(work, packs=packs)
     stages.append(Stage("training", resident | _step(work, packs=packs)))
-    if work.spot.kind == "cpu":
-        copies = 2 * adapter_sizes.checkpoint_bytes(work.layers, work.settings.optimizer)
-        stages.append(Stage("saving a checkpoint", resident | {"copies of the LoRA and the optimizer": copies}))
     if work.settings.previews and work.settings.preview_every_steps:
         stages.append(_preview(work, resident))
     return Need(tuple(stages), packs)
