@@ -12,7 +12,9 @@ from PySide6.QtCore import QObject, Signal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.setswitchinterval(0.001)  # s; a thread at work gives Python's lock to the main thread after so long, not after 5 ms
+# s, not Python's 5 ms: so long the main thread waits for Python's lock when another thread is at work, and that after each of
+# the some hundred calls of Qt with which a widget shows something, as each of them gives the lock away.
+sys.setswitchinterval(0.00005)
 
 
 class Background(QObject):

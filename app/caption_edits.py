@@ -97,7 +97,6 @@ class CaptionEdits(QObject):
 
     def change_captions(self, indexes: Iterable[int], change: Callable[[str], str], label: str) -> None:
         """Changes captions in the same way, as one step of undo. label: what the user did, without the count."""
-        self._slices.finish()
 
         def counted_label(count: int) -> str:
             return tr("{what} in {captions}", what=label, captions=counted(count, "caption", "captions"))
@@ -143,13 +142,11 @@ class CaptionEdits(QObject):
 
     def undo(self) -> None:
         """Takes the last caption edit back. What another program wrote meanwhile stays, and `failed` says so."""
-        self._slices.finish()
-        self._writer.undo()
+        self._slices.do(self._writer.undo)
 
     def redo(self) -> None:
         """Does the caption edit again."""
-        self._slices.finish()
-        self._writer.redo()
+        self._slices.do(self._writer.redo)
 
 
 def _listed(tags: Iterable[str]) -> str:

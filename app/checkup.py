@@ -92,7 +92,7 @@ class Checkup(QObject):
         self._soon.stop()
         if not self._project.is_open or not self._pictures.items or self.is_running or self._pictures.scanning:
             return
-        if not self._pictures.finish_writing(0):  # captions are being written, which may take a while
+        if not self._pictures.is_settled:  # captions are being written, which may take a while
             self._soon.start()
             return
         self._project.save()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer import edits
@@ -28,7 +28,7 @@ class EditChange:
     @property
     def values(self) -> dict[str, Any]:
         """As a JSON object."""
-        before, after = (None if e is None else asdict(e) for e in (self.before, self.after))
+        before, after = (None if e is None else edits.values_of(e) for e in (self.before, self.after))
         return {"key": self.key, "before": before, "after": after}
 
     @classmethod

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app import preferences, project, theme
+from app import garbage, preferences, project, theme
 from app.pages.start import StartPage
 from app.pictures import Pictures
 from app.plan import Planner
@@ -69,6 +69,7 @@ class MainWindow(QMainWindow):
         self._rail_buttons: dict[str, QToolButton] = {}
         self._stack = QStackedWidget()
         self._left_at = QTimer(self, singleShot=True, interval=RESCAN_AFTER_MS)
+        self._left_at.timeout.connect(self.do.tidy_up)
         self._build()
         self._connect()
         self.setAcceptDrops(True)
@@ -79,6 +80,7 @@ class MainWindow(QMainWindow):
             self.restoreGeometry(QByteArray.fromHex(geometry.encode()))
         self.go("start")
         self._on_project_opened()
+        garbage.pass_over()
 
     # ---- places
 

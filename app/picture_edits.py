@@ -81,6 +81,11 @@ class PictureEdits(QObject):
         """Whether crops and masks were read, so that they can be changed."""
         return self._kept is not None and self._writer.history is not None
 
+    @property
+    def is_painting(self) -> bool:
+        """Whether painted masks are on their way to the disk."""
+        return not self._background.wait(0) or bool(self._painted)
+
     def of(self, index: int) -> Edit:
         """A picture's crop and mask; those that were made for another size count as none."""
         picture = self._pictures.items[index].picture
@@ -139,7 +144,6 @@ class PictureEdits(QObject):
 
     def _change(self, indexes: Iterable[int], change: Callable[[Edit], Edit], label: Callable[[int], str]) -> None:
         """label: of the number of changes."""
-        self._slices.finish()
         if not self.can_edit:
             self.failed.emit(tr("Crops and masks cannot be changed yet: they have not been read."))
             return
@@ -164,7 +168,9 @@ class PictureEdits(QObject):
         return [EditChange(key, before, after)] if before != after else []
 
     def _on_painted(self, _nothing: object = None) -> None:
-        self._slices.finish()  # a change that is under way is not to overwrite the mask
+        self._slices.do(self._use_painted)  # a change that is under way is not to overwrite the mask
+
+    def _use_painted(self) -> None:
         while self._painted:
             done = self._painted.popleft()
             if done.problem:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from app import concepts, picture_scan
+from app import concepts, garbage, picture_scan
 from app.background import Background
 from app.caption_edits import CaptionEdits
 from app.caption_tags import TagCounter
@@ -186,10 +186,11 @@ class Pictures(CaptionEdits):
             self._fits = result.fits
         else:
             self._fit_anew()
-        self._include(self._left_out())
+        list(self._include(self._left_out()))
         self.edits.show(self.edits.changed_since(result))
         self._on_captions_known(dict(self._edited))
         self._slices.finish()
+        garbage.pass_over()
         self.scanned.emit()
 
     def _set_scanning(self, scanning: bool) -> None:
@@ -198,6 +199,11 @@ class Pictures(CaptionEdits):
             self.scanningChanged.emit(scanning)
 
     # ---- captions
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all edits, also of crops and masks, are in the list and on disk."""
+        return super().is_settled and not self.edits.is_painting
 
     def finish_writing(self, timeout_s: float | None = None) -> bool:
         """Waits until all edits are on disk, e.g. before a training reads them; whether they are."""
@@ -241,15 +247,23 @@ class Pictures(CaptionEdits):
         given = self._project.value("left_out")
         return frozenset(str(name) for name in given) if isinstance(given, list) else frozenset()
 
-    def _include(self, left_out: frozenset[str]) -> list[int]:
-        """Makes the items agree with the setting; gives those that changed."""
-        changed = []
+    def _include(self, left_out: frozenset[str]) -> Iterator[int]:
+        """Makes the items agree with the setting; gives those that change."""
         for index, item in enumerate(self.items):
             if item.included == (item.picture.key in left_out):
                 item.included = not item.included
                 (self._tags.add if item.included else self._tags.remove)(item.caption)
-                changed.append(index)
-        return changed
+                yield index
+
+    def _including(self, left_out: frozenset[str]) -> Iterator[None]:
+        """In slices; told when all agree."""
+        changed = []
+        for index in self._include(left_out):
+            changed.append(index)
+            if len(changed) % SLICE == 0:
+                yield
+        if changed:
+            self.includedChanged.emit(changed)
 
     # ---- following the project
 
@@ -267,6 +281,7 @@ class Pictures(CaptionEdits):
             self.scanned.emit()
         self._writer.set_history(None)
         self.edits.forget()
+        garbage.pass_over()
         self.rescan()
 
     def _on_changed(self, names: frozenset[str]) -> None:
@@ -278,8 +293,8 @@ class Pictures(CaptionEdits):
             if rules != self._rules:
                 self._rules = rules
                 self._fit_anew()
-        if "left_out" in names and (changed := self._include(self._left_out())):
-            self.includedChanged.emit(changed)
+        if "left_out" in names:
+            self._slices.start(self._including(self._left_out()))
 
     def _fit_anew(self) -> None:
         rules, items = self._rules, list(self.items)

@@ -9,6 +9,7 @@ projects/zorblin/
 from __future__ import annotations
 
 import tomllib
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import places
+from app.background import Background
 from app.texts import tr
 from trainer import presets, settings_file
 from trainer.errors import ConfigError, os_message
@@ -54,9 +56,12 @@ class Project(QObject):
         self._past: list[tuple[dict[str, Any], str]] = []  # values and preset
         self._future: list[tuple[dict[str, Any], str]] = []
         self._last_edited = ""
-        self._saved = True
+        self._saved = True  # or about to be
         self._timer = QTimer(self, singleShot=True, interval=AUTOSAVE_MS)
-        self._timer.timeout.connect(self.save)
+        self._timer.timeout.connect(self._on_time_to_save)
+        self._autosaved: deque[str] = deque()  # what came of it: why it could not be, or empty
+        self._background = Background("save project", must_finish=True)
+        self._background.done.connect(self._on_autosaved)
 
     # ---- what it holds
 
@@ -233,20 +238,32 @@ class Project(QObject):
     def save(self) -> bool:
         """Writes the project file if anything changed since; returns whether all is on disk."""
         self._timer.stop()
+        self._background.wait()  # or older values would come after these
+        self._saved = self._saved and not any(self._autosaved)
+        self._autosaved.clear()
         if self._saved or self._folder is None:
             return True
-        content = {"version": VERSION, "title": self._title, "preset": self._preset, "settings": self._values}
-        try:
-            text = tomli_w.dumps(content).encode("utf-8")
-            write_atomically(self.path, lambda p: p.write_bytes(text))
-        except (OSError, UnicodeEncodeError) as error:
-            reason = (
-                os_message(tr("The project could not be saved"), error) if isinstance(error, OSError) else str(error)
-            )
+        if reason := _write(self.path, self._content):
             self.saveFailed.emit(reason)
             return False
         self._saved = True
         return True
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        return {"version": VERSION, "title": self._title, "preset": self._preset, "settings": self._values}
+
+    def _on_time_to_save(self) -> None:
+        """Saves in the background, as a disk that is busy, with captions perhaps, makes us wait."""
+        if not self._saved and self._folder is not None:
+            path, content, self._saved = self.path, self._content, True
+            self._background.run(lambda: self._autosaved.append(_write(path, content)))
+
+    def _on_autosaved(self, _nothing: object) -> None:
+        while self._autosaved:
+            if reason := self._autosaved.popleft():
+                self._saved = False
+                self.saveFailed.emit(reason)
 
     # ---- inside
 
@@ -282,6 +299,18 @@ class Project(QObject):
         self._saved = False
         if self._folder is not None:
             self._timer.start()
+
+
+def _write(path: Path, content: dict[str, Any]) -> str:
+    """Writes a project file; why it could not be, or empty."""
+    try:
+        text = tomli_w.dumps(content).encode("utf-8")
+        write_atomically(path, lambda p: p.write_bytes(text))
+    except OSError as error:
+        return os_message(tr("The project could not be saved"), error)
+    except UnicodeEncodeError as error:
+        return str(error)
+    return ""
 
 
 def default(name: str) -> Any:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-SLICE = 200  # things done in one go, some µs each; who yields counts them
+SLICE = 50  # things done in one go, some 50 µs each; who yields counts them
 AT_ONCE = 2  # slices that are done before `start` returns: what is small is done at once
 
 
@@ -20,6 +20,7 @@ class Slices(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._waiting: deque[Iterator[None]] = deque()
+        self._begun = 0  # how many the first of them has started
         self._is_running = False
         self._timer = QTimer(self, interval=0)
         self._timer.timeout.connect(self._on_timer)
@@ -30,10 +31,21 @@ class Slices(QObject):
         return bool(self._waiting)
 
     def start(self, work: Iterator[None]) -> None:
-        """Adds a generator to those that wait; begins with it at once when there are none."""
+        """Adds a generator to those that wait; begins with it at once when there are none.
+
+        What a generator starts belongs to it: it comes right after it, before the others.
+        """
+        if self._is_running:
+            self._begun += 1
+            self._waiting.insert(self._begun, work)
+            return
         self._waiting.append(work)
         if len(self._waiting) == 1:
             self._advance(AT_ONCE)
+
+    def do(self, act: Callable[[], object]) -> None:
+        """Calls a function when its turn comes: at once when nothing waits."""
+        self.start(_doing(act))
 
     def finish(self) -> None:
         """Does all that waits, at once. Nothing happens when it is called from within the work."""
@@ -55,8 +67,14 @@ class Slices(QObject):
                     done += 1
                 except BaseException as error:
                     self._waiting.popleft()
+                    self._begun = 0
                     if not isinstance(error, StopIteration):
                         raise
         finally:
             self._is_running = False
             (self._timer.start if self._waiting else self._timer.stop)()
+
+
+def _doing(act: Callable[[], object]) -> Iterator[None]:
+    act()
+    yield from ()

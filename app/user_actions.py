@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit, QMessageBox
 
-from app import intake, library, opening, places, preferences, theme
+from app import garbage, intake, library, opening, places, preferences, theme
 from app.import_actions import ImportActions
 from app.prompts import common_trigger, suggestions
 from app.texts import counted, tr
@@ -265,6 +265,11 @@ class UserActions:
             app.setBadgeNumber(percent)
 
     # ---- the window
+
+    def tidy_up(self) -> None:
+        """After the window was left: a search for unused objects, which would hold up whoever works in a dialog of ours."""
+        if QApplication.activeWindow() is None:
+            garbage.search()
 
     def offer_left_over(self, training: RunFolder | None, waiting: Sequence[RunFolder]) -> None:
         """What an earlier window left: a run that goes on in the background, one that was cut off, a queue."""

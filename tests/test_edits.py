@@ -22,6 +22,7 @@ SIZE = (40, 30)
 def test_what_was_changed_is_read_back(tmp_path: Path) -> None:
     made = Edits(tmp_path)
     made.set("a/火.png", Edit(SIZE, (1, 2, 30, 29), (0.25, 1.0)))
+    made.set('an "odd" name\n.png', Edit(SIZE, focus=(0.0, 1.0)))
     made.paint("b.png", SIZE, Image.new("L", SIZE, 128))
     back = edits.read(tmp_path)
     assert back == made

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QKeySequence
+from PySide6.QtGui import QKeySequence, QRegion
 from PySide6.QtWidgets import QListView, QSlider
 
 from app import theme
@@ -202,6 +202,14 @@ class ThumbnailGrid(QListView):
         """Paints while the thumbnails' threads stand still."""
         with self._thumbnails.held_back():
             super().paintEvent(event)
+
+    def visualRegionForSelection(self, selection: QItemSelection) -> QRegion:
+        """What is painted anew when the selection changes, of the rows in sight; Qt would go through all of them."""
+        seen, out = self.visible_rows(), QRegion()
+        for part in cast("Iterable[QItemSelectionRange]", selection):
+            for row in range(max(part.top(), seen.start), min(part.bottom() + 1, seen.stop)):
+                out += self.visualRect(self.list_model.index(row))
+        return out
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Spreads the columns anew."""

@@ -121,6 +121,38 @@ def test_a_project_that_cannot_be_saved_is_told_and_saved_when_it_can_be(qtbot: 
     assert p.save() and "rank = 3" in p.path.read_text(encoding="utf-8")
 
 
+def test_saving_by_itself_that_fails_is_told_and_done_with_the_next(qtbot: QtBot) -> None:
+    p = new()
+    folder = p.folder
+    moved = folder.rename(folder.with_name("moved"))
+    folder.write_text("in the way")
+    with qtbot.waitSignal(p.saveFailed, timeout=5000) as signal:
+        p.set("rank", 3)
+    assert "could not be saved" in signal.args[0]
+    folder.unlink()
+    moved.rename(folder)
+    p.set("alpha", 4.0)
+    qtbot.waitUntil(lambda: "alpha = 4.0" in p.path.read_text(encoding="utf-8"), timeout=5000)
+    assert "rank = 3" in p.path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("is_in_the_way", [True, False])
+def test_a_project_saves_after_what_it_writes_in_the_background(is_in_the_way: bool) -> None:
+    p = new()
+    folder = p.folder
+    moved = folder.rename(folder.with_name("moved"))
+    if is_in_the_way:
+        folder.write_text("so that it fails")
+    p.set("rank", 3)
+    p._on_time_to_save()
+    p._background.wait()
+    if is_in_the_way:
+        folder.unlink()
+        moved.rename(folder)
+    assert p.save(), "what came of it was not told yet"
+    assert "rank = 3" in (folder / "project.toml").read_text(encoding="utf-8")
+
+
 def test_two_projects_of_one_name_get_folders_of_their_own() -> None:
     first, second = new(), new()
     assert first.folder != second.folder

@@ -43,6 +43,27 @@ def test_small_work_is_done_at_once_and_more_in_order(qtbot: QtBot) -> None:
     slices.finish()
 
 
+def test_what_work_starts_comes_right_after_it() -> None:
+    slices, done = Slices(), list[str]()
+
+    def parent() -> Iterator[None]:
+        slices.start(counting(done, "first", 1))
+        yield
+        slices.start(nested())
+        yield
+        slices.do(lambda: done.append("last"))
+
+    def nested() -> Iterator[None]:
+        slices.start(counting(done, "inner", 1))
+        done.append("outer")
+        yield
+
+    slices.start(parent())
+    slices.start(counting(done, "other", 1))
+    slices.finish()
+    assert done == ["first0", "outer", "inner0", "last", "other0"]
+
+
 def test_work_that_fails_does_not_stop_what_waits() -> None:
     slices, done = Slices(), list[str]()
 
@@ -72,12 +93,26 @@ def test_many_captions_are_changed_in_slices_and_told_once(qtbot: QtBot, picture
 
 
 @pytest.mark.usefixtures("_small")
-def test_what_comes_next_sees_the_edit_that_was_begun(pictures: Pictures) -> None:
+def test_many_are_left_out_in_slices_and_told_once(qtbot: QtBot, pictures: Pictures) -> None:
+    told = list[list[int]]()
+    pictures.includedChanged.connect(told.append)
+    pictures.set_included(range(COUNT - 1), False)
+    assert not told and 0 < pictures.included_count < COUNT
+    pictures.set_included(range(4), True)
+    qtbot.waitUntil(lambda: pictures.is_settled)
+    assert told == [list(range(COUNT - 1)), [0, 1, 2, 3]]
+    assert [item.included for item in pictures.items] == [True] * 4 + [False] * (COUNT - 5) + [True]
+    assert max(pictures.tag_counts().values()) == pictures.included_count == 5
+
+
+@pytest.mark.usefixtures("_small")
+def test_what_comes_next_sees_the_edit_that_was_begun(qtbot: QtBot, pictures: Pictures) -> None:
     before = captions(pictures)
     pictures.add_tags(range(COUNT), ["new"], front=False)
     pictures.replace_tag(range(COUNT), "new", "newer")
     pictures.undo()
-    assert pictures.finish_writing(10)
+    assert captions(pictures) == before, "nobody waited for it"
+    qtbot.waitUntil(lambda: pictures.is_settled)
     assert captions(pictures) == [f"{caption}, new" for caption in before]
     pictures.undo()
     assert pictures.finish_writing(10)

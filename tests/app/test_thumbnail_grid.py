@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QContextMenuEvent, QDesktopServices, QWheelEvent
+from PySide6.QtGui import QAction, QContextMenuEvent, QDesktopServices, QRegion, QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from app import theme
@@ -56,6 +56,21 @@ def click(
     qtbot: QtBot, grid: ThumbnailGrid, row: int, key: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier
 ) -> None:
     qtbot.mouseClick(grid.viewport(), Qt.MouseButton.LeftButton, key, place(grid, row))
+
+
+def test_a_selection_paints_anew_what_is_in_sight_of_it(grid: ThumbnailGrid) -> None:
+    grid.resize(300, 220)
+    for top in (0, grid.verticalScrollBar().maximum() // 3, grid.verticalScrollBar().maximum()):
+        grid.verticalScrollBar().setValue(top)
+        grid.selectAll()
+        region = grid.visualRegionForSelection(grid.selectionModel().selection())
+        rects = [grid.visualRect(grid.list_model.index(row)) for row in range(grid.list_model.rowCount())]
+        seen = [rect for rect in rects if rect.intersects(grid.viewport().rect())]
+        assert 0 < len(seen) < len(rects), "else nothing is out of sight"
+        assert all(QRegion(rect).subtracted(region).isEmpty() for rect in seen)
+        assert region.boundingRect().height() < 2 * grid.viewport().height() + grid.gridSize().height()
+        grid.select([grid.list_model.source_index(rects.index(seen[0]))])
+        assert grid.visualRegionForSelection(grid.selectionModel().selection()) == QRegion(seen[0])
 
 
 def test_the_model_keeps_the_rules_of_models(

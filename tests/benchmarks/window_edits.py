@@ -3,11 +3,12 @@
     python -m tests.benchmarks.window_edits [--count 5000] [--rounds 3] [--profile]
 
 The whole window is open on tiny pictures in a temporary folder, each with a caption, a crop and a painted mask. Limit of
-issue 5: no block over 50 ms; what is above it is NOT GOOD. Figures are those of `window_pictures`: `clock` is how late a timer
-was, `main` and `all` what the main thread and all our threads computed meanwhile. Other programs that want the processor
-lengthen the clock's figure (and `all`, as our other threads may go on while the main one waits for its turn), so each act is
-done in several rounds and judged by its best: what we block ourselves, we block each time. --profile also prints where the
-main thread was in what took long.
+issue 5: no block over 50 ms; what is above it is NOT GOOD. Figures: `clock` is how late a timer was; `own` that without the
+time in which the main thread could have gone on and other programs had the processors (Linux tells it; elsewhere it is the
+clock's), so that what we compute, the disk, and threads of ours that hold Python's lock are in it; `main` what the main thread
+computed meanwhile. Acts are judged by `own`. It is still longer on a busy machine, when the thread that holds the lock has to
+wait for a processor, so each act is done in several rounds and judged by its best: what we block ourselves, we block each
+time. --profile also prints where the main thread was in what took long.
 """
 
 from __future__ import annotations
@@ -62,12 +63,39 @@ def make_pictures(folder: Path, crops: Path, count: int) -> None:
     Image.new("L", SIZE, 200).save(crops / "masks" / "mask.png")
 
 
+class OwnHeart(Heart):
+    """Also knows how much of each block was not for want of a processor."""
+
+    def __init__(self) -> None:
+        self.own_ms: list[float] = []
+        self._queued = 0.0
+        super().__init__()
+
+    def begin(self) -> None:
+        """Forgets the beats so far."""
+        super().begin()
+        self.own_ms, self._queued = [], _queued_ms()
+
+    def _on_beat(self) -> None:
+        super()._on_beat()
+        before, self._queued = self._queued, _queued_ms()
+        self.own_ms.append(max(0.0, self.late_ms[-1] - (self._queued - before)))
+
+
+def _queued_ms() -> float:
+    """How long the main thread has waited for a processor so far."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1]) / 1e6
+    except OSError:
+        return 0.0
+
+
 class Measured:
     """The window, the heart and the verdicts."""
 
     def __init__(self, app: QApplication, window: MainWindow, *, is_profiled: bool) -> None:
         self._app, self._window, self._is_profiled = app, window, is_profiled
-        self._heart = Heart()
+        self._heart = OwnHeart()
         self._best: dict[str, float] = {}
 
     def act(self, what: str, act: Callable[[], object], is_done: Callable[[], bool] = bool) -> None:
@@ -83,14 +111,14 @@ class Measured:
             self.settle(0.05)
         if profile:
             profile.disable()
-        worst = max(self._heart.all_ms, default=0.0)
+        worst = max(self._heart.own_ms, default=0.0)
         self._best[what] = min(worst, self._best.get(what, worst))
         figures = "   ".join(
             f"{name} {max(values, default=0.0):6.1f} ms"
             for name, values in (
                 ("clock", self._heart.late_ms),
+                ("own", self._heart.own_ms),
                 ("main", self._heart.main_ms),
-                ("all", self._heart.all_ms),
             )
         )
         print(f"{what:<42} {figures}{'   over' if worst > LIMIT_MS else ''}", flush=True)
