@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import random
 import weakref
@@ -24,7 +23,7 @@ from trainer.families.backbone import Backbone
 from trainer.ladder import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from trainer.run_folder import RunFolder
@@ -116,14 +115,6 @@ def _no_export(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """The proof of load takes longer than the steps, so only those who need it have it."""
     if "export" not in request.node.name:
         monkeypatch.setattr(occasions, "write_export", lambda session, step, emit: None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_collections() -> Iterator[None]:
-    """Runs collect garbage when they let go of a model, which takes long in a process with as many objects as pytest's."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
