@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -33,6 +33,9 @@ from trainer.events import (
     Warned,
 )
 from trainer.lora_file import read_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROMPT = {"prompt": "blob, round thing", "steps": 2, "seed": 7}
 
@@ -272,15 +275,17 @@ def test_a_full_disk_at_a_checkpoint_is_a_sentence_and_the_last_one_survives(
     tiny_models: dict[str, Path], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run(tiny_models["sd1"], pictures, tmp_path, save_every_steps=2)
-    write_bytes = Path.write_bytes
+    save_file = safetensors.torch.save_file
 
-    def full(self: Path, data: bytes) -> int:
-        if self.name == "state.safetensors" and ".000004.part" in str(self):
-            write_bytes(self, data[:100])
-            raise OSError(28, "No space left on device", str(self))
-        return write_bytes(self, data)
+    def full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+        if path.name == "state.safetensors" and ".000004.part" in str(path):
+            path.write_bytes(b"a part")
+            raise safetensors.SafetensorError(
+                "Error while serializing: I/O error: No space left on device (os error 28)"
+            )
+        save_file(tensors, path, metadata)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(RunError, match=r"checkpoint of step 4 could not be saved: the disk is full.*resume the run"):
         train(folder)
     assert folder.checkpoints() == [2]

@@ -1,15 +1,16 @@
 """What LoRA promises, measured: full fine-tuning against LoRA against QLoRA in memory, file size, time, learning and drift.
 
-    OMP_WAIT_POLICY=PASSIVE nice -n 5 python -m tests.benchmarks.claims [--models sd1 demo] [--ways full lora lora_packed qlora]
+    OMP_WAIT_POLICY=PASSIVE nice -n 5 python -m tests.benchmarks.claims [--models sd1 demo] [--ways full lora lora_packed qlora ...]
         [--results claims.json] [--out resources/claims.png]
 
 Each way is a process of its own: its peak memory is the largest resident size from the start of Python to the last step. SD 1.5
 in true size has random weights (2.1 GB, removed at the end), 256 px, batch 1, bf16, 5 steps; the demo is the demo run, 200 steps
-of batch 8, without its regularisation pictures. All take the engine's own cache, noise and loss. Full fine-tuning is a loop of this
-benchmark only: AdamW on every weight of the UNet, which is kept in fp32 while the arithmetic is in bf16. Its learning rate
-is the best of three by held-out loss. Drift is how far the UNet's answers to pictures that have nothing to do with the concept
-move (root mean square, relative to the base model's answers, noise and timesteps as in trainer/validation.py), and what that does
-to their loss. `--results` keeps figures that were measured before: what is in the file is not measured again.
+of batch 8, without its regularisation pictures; "regularised" is with half of them, and what is forgotten is measured on the other
+half. All take the engine's own cache, noise and loss. Full fine-tuning is a loop of this benchmark only: AdamW on every weight
+of the UNet, which is kept in fp32 while the arithmetic is in bf16. Its learning rate is the best of three by held-out loss.
+Drift is how far the UNet's answers to pictures that have nothing to do with the concept move (root mean square, relative to the
+base model's answers, noise and timesteps as in trainer/validation.py), and what that does to their loss. `--results` keeps figures
+that were measured before: what is in the file is not measured again.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-TITLES = {"full": "Full fine-tuning", "lora": "LoRA", "lora_packed": "LoRA, packed weights", "qlora": "QLoRA (NF4)"}
-COLOURS = {"full": 0, "lora": 1, "lora_packed": 3, "qlora": 2}
+TITLES = {
+    "full": "Full fine-tuning", "lora": "LoRA", "lora_packed": "LoRA, packed weights", "qlora": "QLoRA (NF4)",
+    "lora_prior": "LoRA, regularised",
+}  # fmt: skip
+COLOURS = {"full": 0, "lora": 1, "lora_packed": 3, "qlora": 2, "lora_prior": 3}
+OTHERS = {("demo", "lora_packed"), ("sd1", "lora_prior")}  # say nothing
 FULL_RATES = (1e-4, 3e-4, 1e-3)  # of the demo's full fine-tuning
 CLAIMS = {"peak_gb": "papers: 3 to 10 times less", "file_mb": "papers: 100 to 1,000 times smaller"}
 HEADINGS = {"sd1": "SD 1.5, true size", "demo": "the demo"}
@@ -60,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(model: str, ways: list[str], results: dict[str, Any], kept: Path) -> None:
     """Adds to the results what is not in them yet, each way in a process of its own."""
-    wanted = [way for way in ways if f"{model} {way}" not in results and not (model == "demo" and way == "lora_packed")]
+    wanted = [way for way in ways if f"{model} {way}" not in results and (model, way) not in OTHERS]
     if not wanted:
         return
     with tempfile.TemporaryDirectory(prefix="claims_") as temporary:

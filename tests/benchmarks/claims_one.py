@@ -1,6 +1,6 @@
 """One way of training for tests/benchmarks/claims.py, in a process of its own: prints its figures as a line of JSON.
 
-python -m tests.benchmarks.claims_one sd1|demo full|lora|lora_packed|qlora FOLDER RATE
+python -m tests.benchmarks.claims_one sd1|demo full|lora|lora_packed|qlora|lora_prior FOLDER RATE
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import dataclasses
 import gc
 import json
 import resource
+import shutil
 import statistics
 import sys
 import time
@@ -36,6 +37,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "lora": {"packed_weights": "off"},
     "lora_packed": {"packed_weights": "on"},
     "qlora": {"packed_weights": "off", "quantization": "nf4"},
+    "lora_prior": {"packed_weights": "off"},
 }
 TRUE_SIZE_STEPS = 5
 CPU = torch.device("cpu")
@@ -43,9 +45,10 @@ CPU = torch.device("cpu")
 
 def main(model: str, way: str, folder: Path, rate: float) -> None:
     """Trains, measures and prints."""
-    session = prepare(
-        run_folder.create(settings_file.from_dict(values_of(model, folder) | CHANGES[way])), lambda event: None
-    )
+    values = values_of(model, folder) | CHANGES[way]
+    if way == "lora_prior":
+        values["regularization"] = str(half_of_the_base_pictures(folder / "prior"))
+    session = prepare(run_folder.create(settings_file.from_dict(values)), lambda event: None)
     shown = {} if model == "sd1" else {"held_out": held_out(session), "base": base_pictures(session)}
     before = {name: answers(untouched(session), session, some) for name, some in shown.items()}
     if way == "full":
@@ -126,10 +129,19 @@ def held_out(session: Session) -> Shown:
     ]
 
 
+def half_of_the_base_pictures(folder: Path) -> Path:
+    """Every second picture of what the base model knows, with its caption, as regularisation pictures."""
+    folder.mkdir(exist_ok=True)
+    for picture in dataset.scan(resources.path("demo", "base")).pictures[::2]:
+        for path in (picture.path, picture.path.with_suffix(".txt")):
+            shutil.copy(path, folder)
+    return folder
+
+
 def base_pictures(session: Session) -> Shown:
-    """Pictures of what the base model knows, with their captions and without the trigger word."""
+    """The other half, without the trigger word."""
     found = dataset.scan(resources.path("demo", "base"))
-    entries = entries_of(found, session.settings, is_prior=True)
+    entries = entries_of(dataclasses.replace(found, pictures=found.pictures[1::2]), session.settings, is_prior=True)
     session.cache.fill_pictures(entries, lambda: session.backbone.load_vae(CPU), lambda done, total: None)
     load = lambda: session.backbone.load_text_encoders(session.dtype, CPU)  # noqa: E731
     session.cache.fill_captions([e.texts[0] for e in entries], load, lambda done, total: None)
