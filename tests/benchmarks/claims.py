@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -83,7 +84,8 @@ def measure(model: str, ways: list[str], results: dict[str, Any], kept: Path) ->
 def one_in_a_process(model: str, way: str, folder: Path, rate: float) -> dict[str, float]:
     """The figures of one way."""
     argv = [sys.executable, "-m", "tests.benchmarks.claims_one", model, way, str(folder), str(rate)]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    large_pages = {"THP_MEM_ALLOC_ENABLE": "1"}  # see trainer/heap.py
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | large_pages)
     if done.returncode:
         raise SystemExit(f"{model}, {way} failed:\n{done.stderr[-3000:]}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

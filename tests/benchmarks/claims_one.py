@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 import resources
-from trainer import dataset, export, families, optim, run_folder, settings_file, validation
+from trainer import dataset, export, families, heap, optim, run_folder, settings_file, validation
 from trainer import device as devices
 from trainer.batches import entries_of
 from trainer.feed import size_ids
@@ -45,6 +45,7 @@ CPU = torch.device("cpu")
 
 def main(model: str, way: str, folder: Path, rate: float) -> None:
     """Trains, measures and prints."""
+    heap.steady()  # as the worker does; what torch reads of it when it is imported, claims.py has set
     values = values_of(model, folder) | CHANGES[way]
     if way == "lora_prior":
         values["regularization"] = str(half_of_the_base_pictures(folder / "prior"))
