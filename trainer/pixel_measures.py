@@ -35,7 +35,7 @@ __all__ = [
     "near_duplicates",
 ]
 
-VERSION = 1  # of what is measured and how; older measures are to be taken again
+VERSION = 2  # of what is measured and how; older measures are to be taken again
 BLOCKY = 1.6  # of blockiness: JPEG of a quality of about 30 or less; 75 measures 0.6 at most, 25 measures 1.9 at least
 BORDER = 0.015  # of the side, which a bar takes at least
 NO_BORDER, NO_OVERLAY = Border(0, 0, 0, 0), Overlay()
