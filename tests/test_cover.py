@@ -127,7 +127,7 @@ def test_a_broken_preview_costs_the_picture_and_not_the_file(tmp_path: Path, mon
     run.samples.mkdir()
     run.sample(2, 0, 42).write_bytes(b"")
     session: Any = Thing(
-        folder=run, trained=Thing(adapter=Thing(tensors=tensors)), metadata_at=lambda step: {"modelspec.title": "a"},
+        folder=run, trained=Thing(adapter=Thing(tensors=lambda copied: tensors())), metadata_at=lambda step: {"modelspec.title": "a"},
         settings=Thing(title="a", export_precision="fp16"),
     )  # fmt: skip
     occasions.write_export(session, 2, told.append)

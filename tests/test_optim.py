@@ -74,6 +74,7 @@ def test_the_optimizer_goes_on_bit_for_bit_after_its_state_was_saved_as_json_and
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_packed(unbroken.optimizer.state_dict(), "optimizer", tensors))
     assert tensors, "an optimizer without moments would prove nothing"
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # as the file holds them
 
     resumed = Quadratic(name, start=unbroken.parameters)
     resumed.optimizer.load_state_dict(_unpacked(json.loads(text), tensors))

@@ -449,8 +449,8 @@ def test_a_run_whose_file_would_not_load_keeps_the_old_one_and_says_so(
     before = (folder.path / event.path).read_bytes()
     real = Adapter.tensors
 
-    def faulty(adapter: Adapter) -> Tensors:
-        tensors = real(adapter)
+    def faulty(adapter: Adapter, *, copied: bool = True) -> Tensors:
+        tensors = real(adapter, copied=copied)
         wrong_alpha(tensors)
         return tensors
 
