@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from PIL import Image, ImageColor
 
-from tests.benchmarks import charts, claims, peers, scale
+from tests.benchmarks import charts, claims, lettering, peers, scale
 from tests.benchmarks.claims_one import CHANGES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
+from tests.benchmarks.lettering_drawn import GROWN_FACES, MANNERS, TURNS, clean, lettered
+from trainer import pixel_letter_trees
+from trainer.pixel_letters import MEASURES
 
 FULL = {"peak_gb": 18.0, "file_mb": 1700.0, "step_cpu_s": 9.0}
 LORA = {"peak_gb": 3.0, "file_mb": 13.6, "step_cpu_s": 3.0}
@@ -115,3 +117,50 @@ def test_a_missing_checkout_is_told_with_what_to_set(
     monkeypatch.setenv("DIFFUSERS_EXAMPLES", "/somewhere")
     assert peers.given() == ["diffusers"]
     assert "SD_SCRIPTS is not set: give a checkout" in capsys.readouterr().out
+
+
+@pytest.fixture
+def trees_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trees' module, which the benchmark reads and writes in the place of the real one."""
+    copy = tmp_path / "letter_trees_copy.py"
+    copy.write_bytes(Path(pixel_letter_trees.__file__).read_bytes())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lettering, "pixel_letter_trees", importlib.import_module(copy.stem))
+    return copy
+
+
+def rows_of(rng: np.random.Generator, kinds: float, *, is_lettered: bool) -> lettering.Examined:
+    """A picture with eight rows; letters have more kinds of shapes than others, and all else is chance."""
+    measures = rng.random((8, len(MEASURES)))
+    measures[:, MEASURES.index("kinds")] = kinds + rng.integers(0, 3, 8)
+    contrast = 60.0 if is_lettered else None
+    return lettering.Examined("line" if is_lettered else "art", contrast, measures, np.full(8, float(is_lettered)))
+
+
+def test_trees_learn_what_tells_letters_and_are_written_where_the_detector_reads_them(trees_file: Path) -> None:
+    rng = np.random.default_rng(1)
+    found = [rows_of(rng, 3 if is_lettered else 0, is_lettered=is_lettered) for is_lettered in (True, False) * 40]
+    before = trees_file.read_text(encoding="utf-8")
+    lettering.write(lettering.grow(found))
+    after = trees_file.read_text(encoding="utf-8")
+    start, end = 'TREES = """', '"""\n\n\ndef lettering'
+    assert (after.partition(start)[0], after.partition(end)[2]) == (
+        before.partition(start)[0],
+        before.partition(end)[2],
+    )
+    assert after != before
+    held_out = [rows_of(rng, 3 if is_lettered else 0, is_lettered=is_lettered) for is_lettered in (True, False) * 20]
+    assert all((f.score > 1) == (f.contrast is not None) for f in held_out)
+    assert all((f.score < -1) == (f.contrast is None) for f in held_out)
+
+
+def test_lettering_is_drawn_where_it_is_said_to_be() -> None:
+    seen = 0
+    for number, kind in enumerate(MANNERS):
+        drawn = lettered(5, number, GROWN_FACES)
+        assert drawn.kind == kind
+        assert drawn.letters.any()
+        seen += drawn.contrast >= lettering.VISIBLE
+        assert np.array_equal(np.asarray(lettered(5, number, GROWN_FACES).picture), np.asarray(drawn.picture))
+    assert seen >= 3
+    assert [clean(5, number)[1] for number in range(len(TURNS))] == list(TURNS)
