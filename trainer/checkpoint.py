@@ -82,7 +82,7 @@ def save(folder: RunFolder, step: int, trained: Trained, metadata: dict[str, str
     }
 
     def write(path: Path) -> None:
-        export.save(path / "lora.safetensors", trained.adapter.tensors(copied=False), metadata)
+        export.save_hashed(path / "lora.safetensors", trained.adapter.tensors(copied=False), metadata)
         export.save(path / "state.safetensors", tensors)
         (path / "state.json").write_text(json.dumps(state), encoding="utf-8")
 

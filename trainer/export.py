@@ -41,7 +41,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, s
             f"Layer {bad} holds numbers that {precision} cannot hold, so no file is written. Export in bf16 or fp32, or an earlier checkpoint."
         )
     try:
-        write_atomically(path, lambda p: save(p, cast, metadata))
+        write_atomically(path, lambda p: save_hashed(p, cast, metadata))
         same = _is_as_written(path, cast)
     except OSError as error:
         raise RunError(os_message(f"The LoRA file {path.name} could not be written", error)) from error
@@ -91,19 +91,16 @@ def from_checkpoint(
     return write(out, tensors, told, precision)
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes the tensors without a copy of them; where there is metadata, with the hashes of exactly these tensors.
+def save_hashed(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """As `save`, with `sshs_model_hash`, `sshs_legacy_hash` and `modelspec.hash_sha256` of exactly these tensors.
 
-    These are `sshs_model_hash`, `sshs_legacy_hash` and `modelspec.hash_sha256`. As kohya: the hashes are those of a file with the
-    `ss_*` metadata alone, which is written first and then replaced. The model hash is the sha256 of its data section, the
-    legacy hash the first 8 digits of the sha256 of 64 KiB from 1 MiB on.
+    As kohya: the hashes are those of a file with the `ss_*` metadata alone, which is written first and then replaced. The model
+    hash is the sha256 of its data section, the legacy hash the first 8 digits of the sha256 of 64 KiB from 1 MiB on.
 
     Raises:
         OSError: the file cannot be written.
     """
-    if metadata is None:
-        return _save_file(path, tensors)
-    _save_file(path, tensors, {k: v for k, v in metadata.items() if k.startswith("ss_")})
+    save(path, tensors, {k: v for k, v in metadata.items() if k.startswith("ss_")})
     with path.open("rb") as file:
         header_bytes = 8 + int.from_bytes(file.read(8), "little")
         file.seek(0x100000)
@@ -111,10 +108,15 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str,
         file.seek(header_bytes)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     hashes = {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}
-    return _save_file(path, tensors, {**metadata, **hashes})
+    save(path, tensors, {**metadata, **hashes})
 
 
-def _save_file(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes the tensors without a copy of them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     try:
         safetensors.torch.save_file(dict(tensors), path, metadata)
     except safetensors.SafetensorError as error:  # how the library tells of a full disk
