@@ -103,11 +103,15 @@ class RankGroup(Ranks):
 
     def end(self, failure: Failed | None) -> None:
         """A helper that failed stays until the first process has said why; when that one ends, it sends the others home."""
-        if failure is not None and self.launch.number:
-            self._watch.tell_failure(failure)
-        elif failure is None and not self.launch.number:
+        if failure is not None:  # the watch stays: the launcher may end this process before it has said why
+            if self.launch.number:
+                self._watch.tell_failure(failure)
+            return
+        if not self.launch.number:
             with contextlib.suppress(RuntimeError):  # nobody is there to hear it
                 self._store.set(_OVER, "1")
+                self._store.check([_OVER])  # `set` alone does not wait until the store has it
+        self._watch.stop()
 
     # ---- shares
 
@@ -209,15 +213,20 @@ class _Watch:
             os.set_blocking(self._pipe[1], False)
             self._before = signal.signal(signal.SIGTERM, lambda *_: None)
             signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
-        threading.Thread(target=self._run, daemon=True, name="other processes").start()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="other processes")
+        self._thread.start()
 
     def stop(self) -> None:
-        """From now on every process may end when it likes."""
+        """From now on every process may end when it likes.
+
+        The thread has ended before this returns: an interpreter that ends while a thread asks the store is aborted by C++.
+        """
         self._end.set()
         if self._pipe is not None:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
             self._pipe = None
+        self._thread.join(HEARING_SECONDS)
 
     def tell_failure(self, failed: Failed) -> None:
         """See `RankGroup.end`."""
@@ -266,7 +275,7 @@ class _Watch:
     def _launcher_ends_us(self) -> bool:
         pipe = self._pipe
         if pipe is None:
-            time.sleep(WATCH_SECONDS)
+            self._end.wait(WATCH_SECONDS)
             return False
         readable, _, _ = select.select([pipe[0]], [], [], WATCH_SECONDS)
         return bool(readable) and signal.SIGTERM in os.read(pipe[0], 64)
