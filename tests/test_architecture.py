@@ -17,7 +17,7 @@ from trainer.families import FAMILIES
 ROOT = Path(__file__).parents[1]
 LIGHT_BY_DESIGN = {f"trainer.{name}" for name in (
     "settings", "settings_file", "presets", "events", "run_folder", "dataset", "captions", "pixels", "buckets", "pixel_measures", "pixel_hashes", "pixel_alignment", "pixel_defects", "pixel_sharpness", "pixel_overlays", "pixel_strokes", "pixel_lettering", "pixel_letters", "pixel_letter_trees",
-    "batches", "ranks", "rungs", "lora_file", "weights_file", "metadata_tools", "tasks", "families.checkpoint_layers", "lora_kinds", "lora_description", "control", "metadata", "metadata_settings", "user_folders", "errors", "families", "families.clients", "clients", "families.lora_keys", "families.lora_names", "families.anatomy", "forecast", "forecast_memory", "forecast_run", "memory_model", "adapter_sizes", "machine", "heap", "hub", "hub_download", "hub_listing", "preflight",
+    "batches", "ranks", "rungs", "lora_file", "weights_file", "metadata_tools", "tasks", "families.checkpoint_layers", "lora_kinds", "lora_description", "control", "metadata", "metadata_settings", "content_hashes", "user_folders", "errors", "families", "families.clients", "clients", "families.lora_keys", "families.lora_names", "families.anatomy", "forecast", "forecast_memory", "forecast_run", "memory_model", "adapter_sizes", "machine", "heap", "hub", "hub_download", "hub_listing", "preflight",
     "doctor", "doctor_findings", "doctor_subject", "doctor_measures", "doctor_repairs", "doctor_undo",
     "doctor_checks_files", "doctor_checks_captions", "doctor_checks_tags", "doctor_checks_set",
     "caption_plan", "captioner_files", "bundle", "bundle_data", "bundle_texts", "cover", "picture_text", "sidecar",

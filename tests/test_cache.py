@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from trainer import cache as caches
 from trainer import dataset, families
 from trainer.batches import Entry, entries_of
-from trainer.cache import Cache, ContentHashes, DiskStore
+from trainer.cache import Cache, DiskStore
 from trainer.errors import RunError
 from trainer.pixels import Fit
 from trainer.settings import TrainingSettings
@@ -200,22 +200,6 @@ def test_a_damaged_cache_file_counts_as_absent(damage: bytes | None, bench: Benc
     assert bench.filled() == (6, [])
     assert bench.filled_texts() == 3
     assert {path: path.read_bytes() for path in files} == before
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "[1]", "3", '"x"'])
-def test_a_damaged_list_of_hashes_only_means_that_files_are_read_again(text: str, tmp_path: Path) -> None:
-    (tmp_path / "hashes.json").write_text(text, encoding="utf-8")
-    (tmp_path / "a").write_bytes(b"a")
-    assert len(ContentHashes(tmp_path / "hashes.json").of(tmp_path / "a")) == 32
-
-
-def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a").write_bytes(b"a")
-    first = ContentHashes(tmp_path / "hashes.json")
-    digest = first.of(tmp_path / "a")
-    first.save()
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
-    assert ContentHashes(tmp_path / "hashes.json").of(tmp_path / "a") == digest
 
 
 @pytest.mark.parametrize("flip", [False, True])

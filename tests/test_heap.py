@@ -68,3 +68,39 @@ def test_elsewhere_nothing_happens(platform: str, monkeypatch: pytest.MonkeyPatc
     heap.steady()
     heap.trim()
     heap._glibc.cache_clear()
+
+
+_RECYCLED = """
+import re
+from trainer import heap
+heap.steady()
+import torch
+torch.set_num_threads(1)
+def faults():
+    return int(open("/proc/self/stat").read().rpartition(")")[2].split()[7])
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+def work():
+    before = faults()
+    for _ in range(5):
+        torch.ones(10 << 20).add(1)
+    return faults() - before
+work()
+usual = work()
+with heap.recycling():
+    work()
+    recycled, kept = work(), resident()
+print(usual, recycled, kept - resident(), work())
+"""
+
+
+@pytest.mark.skipif(heap._glibc() is None, reason="only glibc is set up")
+def test_what_is_recycled_is_not_asked_of_the_system_again_and_goes_back_at_the_end() -> None:
+    environment = os.environ | {"THP_MEM_ALLOC_ENABLE": "0"}  # small pages, so that each fault can be counted
+    done = subprocess.run(
+        [sys.executable, "-c", _RECYCLED], capture_output=True, text=True, check=True, env=environment
+    )
+    usual, recycled, given_back, afterwards = map(float, done.stdout.split())
+    assert usual > 5 * 2 * (40 << 20) / (64 << 10) and afterwards > usual / 2
+    assert recycled < usual / 100
+    assert given_back > 70

@@ -248,7 +248,7 @@ fake = types.ModuleType("trainer.loop")
 guilty, how = int(sys.argv[1]), sys.argv[2]
 if how == "early":
     rank_group.WATCH_SECONDS = 1e-5  # so that the watch asks the store at the end, as it does by chance otherwise
-def train(folder, tell, control, among):
+def train(folder, tell, control, among, hashes):
     if among.launch.number == guilty and how == "at_once":
         raise ModelError("The base model has gone.")
     among.connect(torch.device("cpu"))
@@ -274,12 +274,12 @@ sys.exit(main(Path(sys.argv[-1])))
 """
 
 
-def fail_together(tmp_path: Path, guilty: int, how: str, *, launcher: bool) -> tuple[list[Any], list[int], str, float]:
-    """Events on stdout, exit codes, the log and the seconds after the fault, of two workers of which one fails."""
-    (tmp_path / "run").mkdir()
+def fail_together(tmp_path: Path, guilty: int, how: str, *, launcher: bool) -> tuple[list[Any], list[int], str]:
+    """Events on stdout, which are those in the folder, exit codes and the log of two workers of which one fails."""
+    folder = runs.make_run(tmp_path, tmp_path, tmp_path)
     script = tmp_path / "fake.py"
     script.write_text(FAKE_RUN, encoding="utf-8")
-    words = [str(script), str(guilty), how, str(tmp_path / "run")]
+    words = [str(script), str(guilty), how, str(folder.path)]
     if launcher:
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         environment = rank_pair.environments()[0]
@@ -292,8 +292,9 @@ def fail_together(tmp_path: Path, guilty: int, how: str, *, launcher: bool) -> t
         pair = rank_pair.start([sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     said = [process.communicate(timeout=300)[0] for process in pair]
     assert all(not out for out in said[1:]), "only the first one speaks"
-    log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
-    return [json.loads(line) for line in said[0].splitlines()], [p.returncode for p in pair], log, time.monotonic()
+    log, kept = folder.log_path.read_text(encoding="utf-8"), folder.events_path.read_text(encoding="utf-8")
+    assert said[0] == kept
+    return [json.loads(line) for line in said[0].splitlines()], [p.returncode for p in pair], log
 
 
 @pytest.mark.parametrize(
@@ -308,18 +309,16 @@ def fail_together(tmp_path: Path, guilty: int, how: str, *, launcher: bool) -> t
 def test_when_one_process_fails_all_end_with_its_sentence(
     guilty: int, how: str, launcher: bool, sentence: str, tmp_path: Path
 ) -> None:
-    events, codes, log, _ = fail_together(tmp_path, guilty, how, launcher=launcher)
+    events, codes, log = fail_together(tmp_path, guilty, how, launcher=launcher)
     assert [e["type"] for e in events].count("failed") == 1
     assert events[-1]["type"] == "failed" and events[-1]["message"].startswith(sentence)
     assert 0 not in codes
-    kept = (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(kept[-1]) == events[-1]
     if how != "killed":
         assert "Traceback" in log and ("surprise" in log or "The base model has gone." in log)
 
 
 def test_when_the_first_process_stops_early_the_others_go_home(tmp_path: Path) -> None:
-    events, codes, _, _ = fail_together(tmp_path, 0, "early", launcher=True)
+    events, codes, _ = fail_together(tmp_path, 0, "early", launcher=True)
     assert events[-1]["type"] == "finished" and codes == [0]
 
 

@@ -130,16 +130,17 @@ def test_a_run_that_is_left_in_the_background_goes_on_and_obeys_the_file(
 def test_half_a_line_of_a_worker_that_was_killed_does_not_swallow_the_first_one_of_the_next(tmp_path: Path) -> None:
     code = (
         "import sys, types; from pathlib import Path\n"
-        "sys.modules['trainer.loop'] = types.SimpleNamespace(train=lambda folder, tell, control, among: None)\n"
+        "sys.modules['trainer.loop'] = types.SimpleNamespace(train=lambda *given: None)\n"
         "from trainer import worker; sys.exit(worker.main(Path(sys.argv[1])))"
     )
+    folder = make_run(tmp_path, tmp_path, tmp_path)
     whole, cut = '{"type": "paused", "step": 7}\n', '{"type": "step_done", "st'
     for before in (cut, whole + cut, whole, ""):
-        (tmp_path / "events.jsonl").write_text(before)
+        folder.events_path.write_text(before)
         subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)], input="", capture_output=True, text=True, check=True
+            [sys.executable, "-c", code, str(folder.path)], input="", capture_output=True, text=True, check=True
         )
-        lines = (tmp_path / "events.jsonl").read_text().splitlines()
+        lines = folder.events_path.read_text().splitlines()
         assert json.loads(lines[-1])["type"] == "hello" and len(lines) == len(before.splitlines()) + 1
 
 

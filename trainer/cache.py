@@ -6,7 +6,6 @@ text, prompt length, clip skip, the text encoders and their number format. An ed
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ import safetensors.torch
 import torch
 
 from trainer import pixels
+from trainer.content_hashes import ContentHashes
 from trainer.errors import DataError, RunError, os_message
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.ranks import ALONE, Ranks
@@ -238,40 +238,6 @@ class Cache:
         s = self._settings
         weighted = ["weights"] if s.prompt_weights else []
         return _hash("text", text, s.max_tokens, s.clip_skip, self._text_dtype, self._text, *weighted)
-
-
-class ContentHashes:
-    """Hashes of files, remembered by path, size and time of change, so that an unchanged file is not read again."""
-
-    def __init__(self, path: Path | None, digest: Callable[[Path], str] | None = None) -> None:
-        """path: where they are remembered; None forgets. digest: of a file, blake2b unless given."""
-        self._path, self._changed, self._digest = path, False, digest or _blake2b
-        self._known: dict[str, list[object]] = {}
-        if path is not None and path.is_file():
-            with contextlib.suppress(OSError, ValueError, TypeError):  # a damaged list only means reading files again
-                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
-
-    def of(self, path: Path) -> str:
-        """The digest of the file's bytes."""
-        stat = path.stat()
-        known = self._known.get(str(path))
-        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return str(known[2])
-        digest = self._digest(path)
-        self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
-        self._changed = True
-        return digest
-
-    def save(self) -> None:
-        """Writes what is new."""
-        if self._path is not None and self._changed:
-            text = json.dumps(self._known)
-            write_atomically(self._path, lambda p: p.write_text(text, encoding="utf-8"))
-            self._changed = False
-
-
-def _blake2b(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _hash(*parts: object) -> str:

@@ -76,7 +76,7 @@ class _LoraLinear(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, base: Any, scale: float) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low, high = a.to(x.dtype), b.to(x.dtype)
-        out = _base_forward(base, x)
+        out = _base_forward(base, x, and_back=ctx.needs_input_grad[0])
         inner = rows @ low.T
         out.view(-1, out.shape[-1]).addmm_(inner, high.T, alpha=scale)
         ctx.base, ctx.scale = base, scale
@@ -103,12 +103,12 @@ def _is_1x1(base: torch.nn.Conv2d | PackedConv) -> bool:
     return (base.kernel_size, base.stride, base.groups) == ((1, 1), (1, 1), 1) and base.padding in ((0, 0), 0)
 
 
-def _base_forward(base: Any, x: torch.Tensor) -> torch.Tensor:
+def _base_forward(base: Any, x: torch.Tensor, *, and_back: bool) -> torch.Tensor:
     """The frozen layer on rows (..., in); for a 1x1 convolution x is (B, H, W, in). A tensor of its own."""
     if isinstance(base, PackedLinear):
-        return base.forward_packed(x)
+        return base.forward_packed(x, and_back=and_back)
     if isinstance(base, PackedConv):
-        return base.forward_packed(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        return base.forward_packed(x.permute(0, 3, 1, 2), and_back=and_back).permute(0, 2, 3, 1).contiguous()
     return torch.nn.functional.linear(x, base.weight.flatten(1), base.bias)
 
 

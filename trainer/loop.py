@@ -31,6 +31,7 @@ from trainer.training_step import optimizer_step
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from trainer.content_hashes import ModelHashes
     from trainer.control import Control
     from trainer.events import Command, Event
     from trainer.run_folder import RunFolder
@@ -38,16 +39,20 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 0.2  # how often losses are read from the device; reading is a sync point
 
 
-def train(folder: RunFolder, emit: Callable[[Event], None], control: Control, among: ranks.Ranks = ranks.ALONE) -> None:
+def train(
+    folder: RunFolder, emit: Callable[[Event], None], control: Control, among: ranks.Ranks = ranks.ALONE,
+    hashes: ModelHashes | None = None,
+) -> None:  # fmt: skip
     """Trains the run in `folder` from its last checkpoint (or from the start) to its end.
 
     among: the processes that train it together; each of them calls this, and all but the first only compute.
+    hashes: of the base model, begun while the libraries were imported.
 
     Raises:
         AtelierError: the run cannot start or go on; the last good checkpoint stays as it is.
     """
     orders = _Orders()
-    ladder = Ladder(folder, emit, lambda tell: prepare(folder, tell, among), adapts=among.world == 1)
+    ladder = Ladder(folder, emit, lambda tell: prepare(folder, tell, among, hashes), adapts=among.world == 1)
     with contextlib.closing(ladder):
         if _prepare_or_stop(ladder, emit, control, orders):
             _train(ladder, emit, among.control(control, orders.commands), orders)

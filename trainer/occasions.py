@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainer import bundle, checkpoint, cover, export, metadata, picture_text, proof, validation
+from trainer import bundle, checkpoint, cover, export, heap, metadata, picture_text, proof, validation
 from trainer.errors import DataError, RunError, os_message
 from trainer.events import CheckpointSaved, Exported, Phase, PreviewDrawn, Validated, Warned
 from trainer.feed import size_ids
@@ -53,6 +53,7 @@ def draw_previews(session: Session, step: int, emit: Callable[[Event], None]) ->
     """Draws all prompts with the live weights."""
     if not session.prompts or not session.settings.preview_every_steps:
         return
+    heap.release()  # what the steps keep for each other is in the way of other sizes
     for i, prompt in enumerate(session.prompts):
         emit(Phase("Drawing previews", i, len(session.prompts)))
         path = session.folder.sample(step, i, prompt.seed)
@@ -95,6 +96,7 @@ def validate(session: Session, step: int, emit: Callable[[Event], None]) -> None
 def write_export(session: Session, step: int, emit: Callable[[Event], None]) -> None:
     """Writes the file for other programs; it takes its place once it is proved that they load it."""
     emit(Phase("Checking the LoRA file as other programs read it"))
+    heap.release()
     path = session.folder.export / f"{safe_name(session.settings.title)}.safetensors"
     tensors, told = session.trained.adapter.tensors(copied=False), session.metadata_at(step)
     if picture := cover.last_drawn(session.folder, step):

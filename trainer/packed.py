@@ -17,57 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class PackedLinear(torch.nn.Module):
-    """A frozen `torch.nn.Linear`: inputs (..., in_features) to (..., out_features), in the weight's dtype."""
+class _Packed(torch.nn.Module):
+    """A frozen layer whose weights are packed when they are first used, for both directions where the first use needs both."""
 
-    def __init__(self, linear: torch.nn.Linear) -> None:
+    def __init__(self, plain: torch.nn.Linear | torch.nn.Conv2d) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.dtype = linear.weight.dtype
-        self.bias = None if linear.bias is None else linear.bias.detach()
-        self._forward = _packed_linear(linear.weight.detach())
-        self._backward: torch.Tensor | None = None
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The plain weight (out, in), unpacked anew at each call; not for the hot path."""
-        return self._forward.to_dense()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer's output; gradients flow to the input only."""
-        out: torch.Tensor = _Frozen.apply(x.to(self.dtype), self)  # type: ignore[no-untyped-call]
-        return out
-
-    def forward_packed(self, x: torch.Tensor) -> torch.Tensor:
-        """The output without autograd."""
-        return _linear(x, self._forward, self.bias)
-
-    def backward_packed(self, gradient: torch.Tensor) -> torch.Tensor:
-        """The input's gradient; its weights are packed when it is first wanted, as some layers never are asked."""
-        if self._backward is None:
-            self._backward = _packed_linear(self.weight.t().contiguous())
-        return _linear(gradient.to(self.dtype), self._backward, None)
-
-
-class PackedConv(torch.nn.Module):
-    """A frozen `torch.nn.Conv2d` with stride 1: (B, in, H, W) to (B, out, H', W'), in the weight's dtype."""
-
-    def __init__(self, conv: torch.nn.Conv2d) -> None:
-        super().__init__()
-        assert can_pack(conv)
-        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
-        self.kernel_size, self.padding = conv.kernel_size, conv.padding
-        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
-        self.dtype = conv.weight.dtype
-        self.bias = None if conv.bias is None else conv.bias.detach()
-        self._pads: list[int] = [int(p) for p in conv.padding]
-        self._plain: torch.Tensor | None = conv.weight.detach()
+        self.dtype = plain.weight.dtype
+        self.bias = None if plain.bias is None else plain.bias.detach()
+        self._plain: torch.Tensor | None = plain.weight.detach()
         self._forward: torch.Tensor | None = None
         self._backward: torch.Tensor | None = None
 
     @property
     def weight(self) -> torch.Tensor:
-        """The plain weight (out, in, kh, kw), unpacked anew at each call; not for the hot path."""
+        """The plain weight, unpacked anew at each call; not for the hot path."""
         if self._plain is not None:
             return self._plain
         assert self._forward is not None
@@ -78,20 +41,84 @@ class PackedConv(torch.nn.Module):
         out: torch.Tensor = _Frozen.apply(x.to(self.dtype), self)  # type: ignore[no-untyped-call]
         return out
 
-    def forward_packed(self, x: torch.Tensor) -> torch.Tensor:
-        """The output without autograd. The best layout depends on the picture's size: that of the first one is taken."""
+    def forward_packed(self, x: torch.Tensor, *, and_back: bool = False) -> torch.Tensor:
+        """The output without autograd. and_back: the input's gradient will be wanted; packed now, it costs half as much.
+
+        The best layout depends on the input's size: that of the first one is taken.
+        """
         if self._forward is None:
-            self._forward = _packed_conv(self.weight, self._pads, x)
-            self._plain = None
-        return _conv(x, self._forward, self.bias, self._pads)
+            self._forward = self._pack_forward(x)
+        out = self._use(x, self._forward)
+        if and_back and self._backward is None:
+            self._backward = self._pack_backward(out)
+        self._plain = None
+        return out
 
     def backward_packed(self, gradient: torch.Tensor) -> torch.Tensor:
-        """The input's gradient; its weights are packed when it is first wanted, as some layers never are asked."""
-        pads = [k - 1 - p for k, p in zip(self.kernel_size, self._pads, strict=True)]
+        """The input's gradient."""
+        gradient = gradient.to(self.dtype)
         if self._backward is None:
-            turned = self.weight.transpose(0, 1).flip(2, 3).contiguous()
-            self._backward = _packed_conv(turned, pads, gradient)
-        return _conv(gradient.to(self.dtype), self._backward, None, pads)
+            self._backward = self._pack_backward(gradient)
+        return self._use_back(gradient, self._backward)
+
+    def _pack_forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _pack_backward(self, gradient: torch.Tensor) -> torch.Tensor:
+        """For gradients of that shape."""
+        raise NotImplementedError
+
+    def _use(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _use_back(self, gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class PackedLinear(_Packed):
+    """A frozen `torch.nn.Linear`: inputs (..., in_features) to (..., out_features), in the weight's dtype."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__(linear)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+
+    def _pack_forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _packed_linear(self.weight)
+
+    def _pack_backward(self, gradient: torch.Tensor) -> torch.Tensor:
+        return _packed_linear(self.weight.t())
+
+    def _use(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return _linear(x, weight, self.bias)
+
+    def _use_back(self, gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return _linear(gradient, weight, None)
+
+
+class PackedConv(_Packed):
+    """A frozen `torch.nn.Conv2d` with stride 1: (B, in, H, W) to (B, out, H', W'), in the weight's dtype."""
+
+    def __init__(self, conv: torch.nn.Conv2d) -> None:
+        super().__init__(conv)
+        assert can_pack(conv)
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
+        self.kernel_size, self.padding = conv.kernel_size, conv.padding
+        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
+        self._pads = [int(p) for p in conv.padding]
+        self._pads_back = [k - 1 - p for k, p in zip(conv.kernel_size, self._pads, strict=True)]
+
+    def _pack_forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _packed_conv(self.weight, self._pads, x)
+
+    def _pack_backward(self, gradient: torch.Tensor) -> torch.Tensor:
+        turned = self.weight.flip(2, 3) if self.kernel_size != (1, 1) else self.weight
+        return _packed_conv(turned.transpose(0, 1), self._pads_back, gradient)
+
+    def _use(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return _conv(x, weight, self.bias, self._pads)
+
+    def _use_back(self, gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return _conv(gradient, weight, None, self._pads_back)
 
 
 def can_pack(module: torch.nn.Module) -> bool:
@@ -142,7 +169,7 @@ class _Frozen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: PackedLinear | PackedConv) -> torch.Tensor:
         ctx.layer = layer
-        return layer.forward_packed(x)
+        return layer.forward_packed(x, and_back=ctx.needs_input_grad[0])
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, None]:
@@ -150,15 +177,15 @@ class _Frozen(torch.autograd.Function):
 
 
 def _packed_linear(weight: torch.Tensor) -> torch.Tensor:
-    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
     return packed
 
 
 def _packed_conv(weight: torch.Tensor, padding: list[int], x: torch.Tensor) -> torch.Tensor:
     """Packed for inputs of the size of `x`; others work too."""
-    plain = weight.contiguous().to_mkldnn()
-    pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-    packed: torch.Tensor = pack(plain, padding, [1, 1], [1, 1], 1, list(x.shape))
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, padding, [1, 1], [1, 1], 1, list(x.shape)
+    )
     return packed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from trainer import (
     checkpointing,
     dataset,
     families,
-    lora_file,
+    heap,
     lora_reading,
     metadata,
     optim,
@@ -27,16 +26,16 @@ from trainer import (
 )
 from trainer import device as devices
 from trainer.batches import Batches, Entry, entries_of
-from trainer.cache import Cache, ContentHashes
+from trainer.cache import Cache
+from trainer.content_hashes import ModelHashes
 from trainer.diffusion import V_PREDICTION, Schedule
-from trainer.errors import DataError, ModelError, os_message
+from trainer.errors import DataError
 from trainer.events import Phase, Warned
 from trainer.families.backbone import Backbone, Conditioning
 from trainer.feed import Feed, Maker
 from trainer.preview import Painter
 from trainer.ranks import ALONE, Ranks
 from trainer.settings import PreviewPrompt, TrainingSettings, info, notes
-from trainer.user_folders import user_cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,8 +104,10 @@ class Session:
         return metadata.build(self.settings, self.facts, step=step, finished=time.time())
 
 
-def prepare(folder: RunFolder, emit: Callable[[Event], None], ranks: Ranks = ALONE) -> Session:
-    """Makes the run of that folder ready; tells what it is doing.
+def prepare(
+    folder: RunFolder, emit: Callable[[Event], None], ranks: Ranks = ALONE, hashes: ModelHashes | None = None
+) -> Session:
+    """Makes the run of that folder ready; tells what it is doing. hashes: of the base model, when they were begun before.
 
     Raises:
         AtelierError: a setting, the pictures or the base model cannot be used.
@@ -119,14 +120,17 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None], ranks: Ranks = ALO
     quantization = quantized_parts.wanted(settings, device, lambda *told: emit(Phase(*told)))
     backbone = families.load(preflight.base_path(settings.base), settings.vae)
     backbone.tiles = rungs.TILES in adapted.taken
+    if ranks.writes and hashes is None:
+        hashes = ModelHashes(settings)
     emit(Phase("Reading pictures"))
     pictures = _read_pictures(settings, emit)
     torch.manual_seed(settings.seed)
     ranks.connect(device)
     vae_dtype = devices.vae_dtype_of(settings.vae_precision, device, dtype)
     cache = Cache(backbone, settings, (vae_dtype, dtype), ranks)
-    pictures = _encode_pictures(pictures, cache, functools.partial(backbone.load_vae, device, vae_dtype), emit)
-    backbone.free_vae()
+    with heap.recycling(device.type == "cpu"):
+        pictures = _encode_pictures(pictures, cache, functools.partial(backbone.load_vae, device, vae_dtype), emit)
+        backbone.free_vae()
     prompts = _sized(settings)
     _encode_captions(pictures, prompts, cache, backbone, settings, device, dtype, emit, quantization)
     emit(Phase("Loading the base model"))
@@ -152,7 +156,7 @@ def prepare(folder: RunFolder, emit: Callable[[Event], None], ranks: Ranks = ALO
         metadata.Facts(
             backbone.family, schedule.prediction == V_PREDICTION, devices.precision_name(dtype), pictures.training,
             pictures.regularization, batches.per_epoch, batches.total_steps, time.time(),
-            pictures.validation, usual.rank, usual.alpha, *(_model_hashes(settings, emit) if ranks.writes else (None, None)),
+            pictures.validation, usual.rank, usual.alpha, *(hashes.result(lambda title: emit(Phase(title))) if hashes else (None, None)),
             ranks.world,
         ),
         Feed(Maker(settings, batches, cache, schedule, device, dtype, ranks).batch, batches.total_steps * settings.accumulation),
@@ -246,27 +250,6 @@ def _groups(adapter: adapters.Adapter, s: TrainingSettings) -> optim.Groups:
         "text_encoder_2": s.text_encoder_2_learning_rate,
     }
     return [{"params": adapter.parameters(part), "lr": rates[part], "part": part} for part in adapter.parts]
-
-
-def _model_hashes(
-    settings: TrainingSettings, emit: Callable[[Event], None]
-) -> tuple[metadata.Hashes | None, metadata.Hashes | None]:
-    """Hashes of base model and VAE where they are single files; seconds for 7 GB, so they are remembered."""
-    remembered = (settings.cache_folder or user_cache_folder()) / "model_hashes.json"
-    known = ContentHashes(remembered if settings.cache == "disk" else None, lora_file.file_sha256)
-    out: list[metadata.Hashes | None] = []
-    for path in (preflight.base_path(settings.base), settings.vae):
-        if path is None or not path.is_file():
-            out.append(None)
-            continue
-        emit(Phase(f"Computing the hash of {path.name}"))
-        try:
-            out.append(metadata.Hashes(lora_file.short_hash(path), known.of(path)))
-        except OSError as error:
-            raise ModelError(os_message(f"{path} cannot be read", error)) from None
-    with contextlib.suppress(OSError):  # they are only computed again
-        known.save()
-    return out[0], out[1]
 
 
 def _sized(settings: TrainingSettings) -> tuple[PreviewPrompt, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from trainer import device as devices
-from trainer import diffusion, optim
+from trainer import diffusion, heap, optim
 
 if TYPE_CHECKING:
     from trainer.feed import Batch
@@ -46,6 +46,8 @@ def update(session: Session, step: int, total: int) -> dict[str, float]:
     trained.scaler.step(trained.optimizer)
     trained.scaler.update()
     trained.optimizer.zero_grad(set_to_none=True)
+    if session.device.type == "cpu":
+        heap.recycle()  # the first step packed the weights and made the optimizer's state: the next ones need the same again
     return rates
 
 

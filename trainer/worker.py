@@ -10,7 +10,8 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING, TextIO
 
-from trainer import __version__, heap, ranks
+from trainer import __version__, heap, ranks, rungs
+from trainer.content_hashes import ModelHashes
 from trainer.control import LineControl, NoControl
 from trainer.errors import AtelierError, RunError, os_message
 from trainer.events import PROTOCOL, Event, Failed, Hello, Warned, encode
@@ -116,12 +117,13 @@ def _train(folder: RunFolder, tell: Callable[[Event], None], control: Control, l
         _log_to(folder.log_path)
         _quiet_libraries()
         heap.steady()
+        hashes = None if launch.number else ModelHashes(rungs.lowered(folder))
         loop = _loop()  # costs seconds; the window has heard from us before
         if launch.world > 1:
             from trainer.rank_group import RankGroup
 
             among = RankGroup(launch, tell)
-        loop.train(folder, tell, control, among)
+        loop.train(folder, tell, control, among, hashes)
     except AtelierError as error:
         traceback.print_exc()
         failure = Failed(str(error), getattr(error, "field", ""))
