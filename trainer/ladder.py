@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import torch
 
-from trainer import checkpoint, rungs
+from trainer import checkpoint, heap, rungs
 from trainer import device as devices
 from trainer.errors import RunError, os_message
 from trainer.events import Adapted, Warned
@@ -207,3 +207,4 @@ class Ladder:
             if not self._session.settings.train_text_encoder:
                 self._session.backbone.free_text_encoders()
         devices.collect()
+        heap.release()
