@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from torch.nn.functional import gelu
 
 from trainer import adapter as adapters
@@ -190,10 +191,47 @@ def test_nothing_of_a_packed_layer_is_kept_for_the_way_back() -> None:
     assert kept == []
 
 
-def test_only_the_layers_own_function_is_replaced(tiny_models: dict[str, Path]) -> None:
-    adapter = made(tiny_models["sd1"], torch.float32, targets=("convolutions",))
-    wide = [
-        layer for (_, name), layer in adapter.layers.items() if name.endswith(("conv1", "conv2", "samplers.0.conv"))
-    ]
-    assert wide and not any(fused_lora.can_fuse(layer, "default") for layer in wide)
-    assert 0 < adapter.fuse() < len(adapter.layers)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("packs", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "padding": 1}, {"kernel_size": 3, "padding": 1, "stride": 2}, {"kernel_size": 3, "bias": False},
+        {"kernel_size": (3, 1), "padding": (1, 0)}, {"kernel_size": (2, 5), "padding": (0, 2), "stride": (1, 2)},
+    ],
+)  # fmt: skip
+def test_an_adapted_convolution_is_pefts(
+    options: dict[str, Any], layout: torch.memory_format, packs: bool, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(1)
+    model: Any = inject_adapter_in_model(
+        LoraConfig(r=3, lora_alpha=5, target_modules=["0"], init_lora_weights=False),
+        torch.nn.Sequential(torch.nn.Conv2d(6, 8, **options)),
+    )
+    layer = model[0]
+    layer.base_layer.to(dtype)
+    x = torch.randn(2, 6, 9, 12).to(dtype, memory_format=layout)
+
+    def learn() -> list[torch.Tensor]:
+        model.zero_grad()
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            out = model(given)
+        torch.autograd.backward(gelu(out.float()).square().mean())
+        weights = (layer.lora_A["default"].weight, layer.lora_B["default"].weight)
+        return [out.detach().float(), *(t.grad.float().clone() for t in (given, *weights))]
+
+    expected = learn()
+    if packs:
+        packed.pack(model)
+    assert fused_lora.fuse([layer], "default") == 1
+    for _ in range(2):  # the first time packs
+        assert max(apart(mine, theirs) for mine, theirs in zip(learn(), expected, strict=True)) < (1e-5 if dtype is torch.float32 else 2e-2)  # fmt: skip
+
+
+def test_a_convolution_of_another_kind_goes_pefts_way() -> None:
+    for options in ({"dilation": 2}, {"padding": "same"}, {"padding_mode": "reflect", "padding": 1}):
+        plain = torch.nn.Sequential(torch.nn.Conv2d(6, 8, 3, **options))  # type: ignore[arg-type]
+        model: Any = inject_adapter_in_model(LoraConfig(r=3, target_modules=["0"]), plain)
+        assert not fused_lora.can_fuse(model[0], "default")
