@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,13 @@ def drawn(shape: Shape, spread: float = 1.0, *, keys: int = 0) -> list[torch.Ten
     return out
 
 
+WAYS = pytest.mark.parametrize(
+    "attend",
+    [cpu_attention.attention, functools.partial(cpu_attention.attention, there_too=False)],
+    ids=["whole", "back"],
+)
+
+
 def found(attend: Any, drawn: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
     """The output, and the gradients of queries, keys and values."""
     *sides, gradient = (side.to(dtype).detach() for side in drawn)
@@ -58,11 +66,12 @@ def found(attend: Any, drawn: list[torch.Tensor], dtype: torch.dtype) -> list[to
         ((1, 3, 17, 8), 1.0),
     ],
 )
-def test_it_is_as_near_to_fp32_as_torchs_own_kernel(shape: Shape, spread: float) -> None:
+@WAYS
+def test_it_is_as_near_to_fp32_as_torchs_own_kernel(attend: Any, shape: Shape, spread: float) -> None:
     sides = drawn(shape, spread)
     exact = found(scaled_dot_product_attention, sides, torch.float32)
     usual = found(scaled_dot_product_attention, sides, torch.bfloat16)
-    quick = found(cpu_attention.attention, sides, torch.bfloat16)
+    quick = found(attend, sides, torch.bfloat16)
     for ours, theirs, truth in zip(quick, usual, exact, strict=True):
         assert ours.shape == truth.shape
         assert apart(ours, truth) < 2 * apart(theirs, truth) + 1e-3
@@ -82,15 +91,17 @@ def test_blocks_of_rows_and_of_heads_give_the_same(monkeypatch: pytest.MonkeyPat
     assert counts == {65, 25, 5, 2}
 
 
-def test_other_counts_of_keys_than_of_queries() -> None:
+@WAYS
+def test_other_counts_of_keys_than_of_queries(attend: Any) -> None:
     sides = drawn((2, 2, 96, 40), keys=77)
     exact = found(scaled_dot_product_attention, sides, torch.float32)
-    for ours, truth in zip(found(cpu_attention.attention, sides, torch.bfloat16), exact, strict=True):
+    for ours, truth in zip(found(attend, sides, torch.bfloat16), exact, strict=True):
         assert apart(ours, truth) < 1e-2
 
 
+@WAYS
 @pytest.mark.parametrize("size", [30.0, 300.0, 3000.0])
-def test_a_key_that_the_sample_misses_is_not_lost(size: float) -> None:
+def test_a_key_that_the_sample_misses_is_not_lost(size: float, attend: Any) -> None:
     """One key answers to all queries, with scores that would overflow without the second look (2^128 is the end)."""
     query, key, value, gradient = drawn((1, 1, 1024, 40))
     needle = 5
@@ -100,24 +111,26 @@ def test_a_key_that_the_sample_misses_is_not_lost(size: float) -> None:
     query, key = query * 0.1, key * 0.1
     query[..., 0], key[:, :, needle] = direction[0], (direction * 40**0.5).bfloat16()
     exact = found(scaled_dot_product_attention, [query, key, value, gradient], torch.float32)
-    ours = found(cpu_attention.attention, [query, key, value, gradient], torch.bfloat16)
+    ours = found(attend, [query, key, value, gradient], torch.bfloat16)
     assert all(side.isfinite().all() for side in ours)
     assert apart(ours[0], exact[0]) < 1e-2
     assert apart(ours[3], exact[3]) < 1e-2
 
 
-def test_what_is_no_number_stays_none() -> None:
+@WAYS
+def test_what_is_no_number_stays_none(attend: Any) -> None:
     """A run that diverges has to be seen as such."""
     query, key, value, _ = drawn((1, 1, 600, 40))
     query[0, 0, 3] = torch.nan
-    out = cpu_attention.attention(query, key, value)
+    out = attend(query, key, value)
     assert out[0, 0, 3].isnan().all() and out[0, 0, 4].isfinite().all()
 
 
-def test_nothing_is_kept_without_gradients() -> None:
+@WAYS
+def test_nothing_is_kept_without_gradients(attend: Any) -> None:
     query, key, value, _ = drawn((1, 2, 600, 40))
     with torch.no_grad():
-        assert cpu_attention.attention(query, key, value).grad_fn is None
+        assert attend(query, key, value).grad_fn is None
 
 
 # In a UNet
@@ -130,21 +143,24 @@ def for_few(monkeypatch: pytest.MonkeyPatch) -> list[Shape]:
     calls: list[Shape] = []
     plain = cpu_attention.attention
 
-    def noted(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        calls.append(tuple(query.shape))
-        return plain(query, key, value)
+    def noted(*sides: torch.Tensor, there_too: bool) -> torch.Tensor:
+        calls.append(tuple(sides[0].shape))
+        return plain(*sides, there_too=there_too)
 
     monkeypatch.setattr(cpu_attention, "attention", noted)
     return calls
 
 
+@pytest.mark.parametrize("there_too", [True, False])
 @pytest.mark.parametrize("family", families.FAMILIES)
-def test_a_unet_answers_and_learns_the_same(family: str, tiny_models: dict[str, Path], for_few: list[Shape]) -> None:
+def test_a_unet_answers_and_learns_the_same(
+    family: str, there_too: bool, tiny_models: dict[str, Path], for_few: list[Shape]
+) -> None:
     exact_out, exact = learned(made(tiny_models[family], torch.float32), torch.float32)
     usual_out, usual = learned(made(tiny_models[family], torch.bfloat16), torch.bfloat16)
     adapter = made(tiny_models[family], torch.bfloat16)
     adapter.fuse()
-    count = cpu_attention.use(adapter.backbone.part("unet"))
+    count = cpu_attention.use(adapter.backbone.part("unet"), there_too=there_too)
     out, gradients = learned(adapter, torch.bfloat16)
     assert count == len(for_few) > 5
     assert apart(out, exact_out) < 1.3 * apart(usual_out, exact_out) + 2e-3
@@ -154,7 +170,7 @@ def test_a_unet_answers_and_learns_the_same(family: str, tiny_models: dict[str, 
 
 def test_few_tokens_and_fp32_go_the_usual_way(tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[None] = []
-    monkeypatch.setattr(cpu_attention, "attention", lambda *sides: calls.append(None))
+    monkeypatch.setattr(cpu_attention, "attention", lambda *sides, **way: calls.append(None))
     adapter = made(tiny_models["sd1"], torch.bfloat16)
     cpu_attention.use(adapter.backbone.part("unet"))
     answer(adapter.backbone, torch.bfloat16)
@@ -184,18 +200,35 @@ def _settings(**changes: Any) -> TrainingSettings:
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "bf16", "amx", "pays"),
+    ("device", "dtype", "bf16", "pays"),
     [
-        ("cpu", torch.bfloat16, True, False, True),
-        ("cpu", torch.bfloat16, True, True, False),  # torch's kernel is made for these
-        ("cpu", torch.bfloat16, False, False, False),
-        ("cpu", torch.float32, True, False, False),
-        ("cuda", torch.bfloat16, True, False, False),
+        ("cpu", torch.bfloat16, True, True), ("cpu", torch.bfloat16, False, False), ("cpu", torch.float32, True, False),
+        ("cuda", torch.bfloat16, True, False),
     ],
-)
+)  # fmt: skip
 def test_where_it_pays(
-    device: str, dtype: torch.dtype, bf16: bool, amx: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
+    device: str, dtype: torch.dtype, bf16: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert devices.attends_quickly(torch.device(device), dtype) is pays
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_with_amx_torchs_kernel_takes_the_way_there(
+    amx: bool, tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    adapter = made(tiny_models["sd1"], torch.bfloat16)
+    quick.ready(adapter, _settings(), quick.Work(CPU, torch.bfloat16), lambda sentence: None)
+    ways: list[bool] = []
+    monkeypatch.setattr(cpu_attention, "LEAST_TOKENS", 1)
+    plain = cpu_attention.attention
+
+    def noted(*sides: torch.Tensor, there_too: bool) -> torch.Tensor:
+        ways.append(there_too)
+        return plain(*sides, there_too=there_too)
+
+    monkeypatch.setattr(cpu_attention, "attention", noted)
+    answer(adapter.backbone, torch.bfloat16)
+    assert set(ways) == {not amx}

@@ -135,9 +135,13 @@ def packs(wanted: str, device: torch.device, dtype: torch.dtype, cost_bytes: int
 
 
 def attends_quickly(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `trainer.cpu_attention` pays: on CPUs that compute in bf16, without AMX, for which torch's kernel is made."""
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return device.type == "cpu" and dtype is torch.bfloat16 and _cpu_computes_bf16() and not has_amx()
+    """Whether `trainer.cpu_attention` pays: on CPUs that compute in bf16."""
+    return device.type == "cpu" and dtype is torch.bfloat16 and _cpu_computes_bf16()
+
+
+def has_amx() -> bool:
+    """Whether the CPU has units for matrix products, as Xeons since 2023; torch's own attention uses them well on the way there."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def tune(model: torch.nn.Module, device: torch.device, sizes: int) -> None:

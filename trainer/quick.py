@@ -45,7 +45,7 @@ def ready(adapter: Adapter, settings: TrainingSettings, work: Work, warn: Callab
     if settings.offload:
         _offload(unet, work.device, warn)
     if settings.quick_attention and devices.attends_quickly(work.device, work.dtype):
-        cpu_attention.use(unet)
+        cpu_attention.use(unet, there_too=not devices.has_amx())
     packs = _packs(parts, settings, work)
     if packs:
         for part in parts:
