@@ -275,6 +275,11 @@ class TrainingSettings(BaseModel):
         return self.packed_weights
 
     @property
+    def has_memory_to_spare(self) -> bool:
+        """Whether nothing was asked for that saves memory and costs time."""
+        return self.gradient_checkpointing == "off" and self.quantization == "none"
+
+    @property
     def _name_of_more(self) -> str:
         first = self.more_data[0] if self.more_data else Path()
         return first.parent.name if first.suffix.lower() in SUFFIXES else first.name

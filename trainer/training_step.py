@@ -46,7 +46,7 @@ def update(session: Session, step: int, total: int) -> dict[str, float]:
     trained.scaler.step(trained.optimizer)
     trained.scaler.update()
     trained.optimizer.zero_grad(set_to_none=True)
-    if session.device.type == "cpu" and s.gradient_checkpointing == "off":  # else memory is short
+    if session.device.type == "cpu" and s.has_memory_to_spare:
         heap.recycle()  # all that stays is there since the first step; the next ones need the same again
     return rates
 
