@@ -140,6 +140,7 @@ def test_nothing_is_kept_without_gradients(attend: Any) -> None:
 def for_few(monkeypatch: pytest.MonkeyPatch) -> list[Shape]:
     """Takes the quick way for the few tokens of tiny models too; notes its calls."""
     monkeypatch.setattr(cpu_attention, "LEAST_TOKENS", 1)
+    monkeypatch.setattr(cpu_attention, "LEAST_TOKENS_BACK", 1)
     calls: list[Shape] = []
     plain = cpu_attention.attention
 
@@ -175,6 +176,7 @@ def test_few_tokens_and_fp32_go_the_usual_way(tiny_models: dict[str, Path], monk
     cpu_attention.use(adapter.backbone.part("unet"))
     answer(adapter.backbone, torch.bfloat16)
     monkeypatch.setattr(cpu_attention, "LEAST_TOKENS", 1)
+    monkeypatch.setattr(cpu_attention, "LEAST_TOKENS_BACK", 1)
     plain, exact = made(tiny_models["sd1"], torch.float32), made(tiny_models["sd1"], torch.float32)
     cpu_attention.use(exact.backbone.part("unet"))
     assert torch.equal(answer(exact.backbone, torch.float32), answer(plain.backbone, torch.float32))
@@ -223,6 +225,7 @@ def test_with_amx_torchs_kernel_takes_the_way_there(
     quick.ready(adapter, _settings(), quick.Work(CPU, torch.bfloat16), lambda sentence: None)
     ways: list[bool] = []
     monkeypatch.setattr(cpu_attention, "LEAST_TOKENS", 1)
+    monkeypatch.setattr(cpu_attention, "LEAST_TOKENS_BACK", 1)
     plain = cpu_attention.attention
 
     def noted(*sides: torch.Tensor, there_too: bool) -> torch.Tensor:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
 LEAST_TOKENS = 512  # with fewer, a step was no quicker (tests.benchmarks.step_speed 256)
+LEAST_TOKENS_BACK = 2048  # the same for the way back alone
 _BLOCK = 2**21  # scores in a block
 _LANES = 16  # products whose width is a multiple of this are quickest
 _SAMPLE = 64  # keys from which a query's offset is estimated
@@ -61,13 +62,17 @@ class Processor(AttnProcessor2_0):  # type: ignore[misc]  # diffusers is untyped
         attention_mask: torch.Tensor | None = None, *args: Any, **options: Any,
     ) -> torch.Tensor:  # fmt: skip
         """States (B, T, C) to states of that shape."""
-        if encoder_hidden_states is not None or attention_mask is not None or not _is_plain(attn, hidden_states):
+        if encoder_hidden_states is not None or attention_mask is not None or not self._pays(attn, hidden_states):
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **options)  # type: ignore[no-any-return]
         batch, tokens, _ = hidden_states.shape
         sides = (attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states))
         query, key, value = (side.view(batch, tokens, attn.heads, -1).transpose(1, 2) for side in sides)
         out = attention(query, key, value, there_too=self._there_too).transpose(1, 2).reshape(batch, tokens, -1)
         return attn.to_out[1](attn.to_out[0](out))  # type: ignore[no-any-return]
+
+    def _pays(self, attn: Attention, states: torch.Tensor) -> bool:
+        least = LEAST_TOKENS if self._there_too else LEAST_TOKENS_BACK
+        return states.dim() == 3 and states.shape[1] >= least and _is_plain(attn)
 
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, there_too: bool = True) -> torch.Tensor:
@@ -152,12 +157,11 @@ def _gradients(
     return (for_queries[:, :width] * scale).transpose(1, 2).to(query.dtype), for_keys, for_values
 
 
-def _is_plain(attn: Attention, states: torch.Tensor) -> bool:
-    """Whether the layer is what Stable Diffusion's UNets have, and there is something to gain."""
+def _is_plain(attn: Attention) -> bool:
+    """Whether the layer is what Stable Diffusion's UNets have, in bf16."""
     special = (attn.spatial_norm, attn.group_norm, attn.norm_q, attn.norm_k)
     return (
-        states.dim() == 3 and states.shape[1] >= LEAST_TOKENS and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") is torch.bfloat16 and all(one is None for one in special)
+        torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16 and all(one is None for one in special)
         and not attn.residual_connection and attn.rescale_output_factor == 1
     )  # fmt: skip
 
