@@ -238,13 +238,13 @@ def _kept(work: Work, piece: Piece, positions: int, ranks: Mapping[str, int], *,
 
 
 def _adapter_kept(work: Work, layer: Layer, positions: int, rank: int) -> float:
-    """What an adapter keeps besides its layer's input: its inner numbers; peft's own way also an input in fp32."""
+    """What an adapter keeps besides its layer's input: its inner numbers, a convolution the input; peft's own way one in fp32."""
     if layer.name.endswith((".attn2.to_k", ".attn2.to_v", ".time_emb_proj")):
         positions = tokens(work.settings)
     inner = work.spot.element * rank * positions
     s = work.settings
-    if layer.kernel <= 1 and not s.dropout and not s.dora:
-        return inner
+    if not s.dropout and not s.dora:
+        return inner + (work.spot.element * layer.inputs * positions if layer.kernel > 1 else 0)
     dora = 2 * work.spot.element * layer.outputs * positions if s.dora else 0
     return inner + (4 + work.spot.element) * layer.inputs * positions + dora
 
