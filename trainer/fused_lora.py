@@ -201,7 +201,7 @@ def _base_forward(base: Any, x: torch.Tensor, *, and_back: bool) -> torch.Tensor
         return base.forward_packed(x, and_back=and_back)
     if isinstance(base, PackedConv):
         return base.forward_packed(x.permute(0, 3, 1, 2), and_back=and_back).permute(0, 2, 3, 1).contiguous()
-    return torch.nn.functional.linear(x, base.weight.flatten(1), base.bias)
+    return functional.linear(x, base.weight.flatten(1), base.bias)
 
 
 def _base_backward(base: Any, gradient: torch.Tensor) -> torch.Tensor:

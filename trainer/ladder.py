@@ -201,10 +201,10 @@ class Ladder:
 
     def _free(self) -> None:
         """Lets go of everything that can be loaded or computed again."""
+        heap.steady()
         if self._session is not None:
             self._session.trained.optimizer.zero_grad(set_to_none=True)
             self._session.backbone.free_vae()
             if not self._session.settings.train_text_encoder:
                 self._session.backbone.free_text_encoders()
         devices.collect()
-        heap.release()

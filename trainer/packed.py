@@ -42,14 +42,15 @@ class _Packed(torch.nn.Module):
         return out
 
     def forward_packed(self, x: torch.Tensor, *, and_back: bool = False) -> torch.Tensor:
-        """The output without autograd. and_back: the input's gradient will be wanted; packed now, it costs half as much.
+        """The output without autograd. and_back: the input's gradient will be wanted; packed at the first use, it costs half as much.
 
         The best layout depends on the input's size: that of the first one is taken.
         """
-        if self._forward is None:
-            self._forward = self._pack_forward(x)
+        if self._forward is not None:
+            return self._use(x, self._forward)
+        self._forward = self._pack_forward(x)
         out = self._use(x, self._forward)
-        if and_back and self._backward is None:
+        if and_back:
             self._backward = self._pack_backward(out)
         self._plain = None
         return out
